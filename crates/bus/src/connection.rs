@@ -1,0 +1,132 @@
+//! One way to open a connection, and the pace at which a lost one is opened again.
+//!
+//! lapin's own recovery is not used: it rejects pending confirms only after the reconnect has succeeded, which keeps HTTP
+//! requests waiting through a whole outage, and it sleeps up to a minute between tries. Without it every pending future
+//! fails the moment the connection is lost; who owns the connection opens a new one, at most a second apart.
+
+use std::time::Duration;
+
+use lapin::types::LongString;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Used when the URI names none: a peer that vanished without closing is noticed after twice this time.
+const HEARTBEAT_SECONDS: u16 = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the broker is, and the name under which a connection appears in its management.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// `amqp://` or `amqps://` URI with the virtual host as its path (`%2f` for `/`).
+    pub url: SecretString,
+    /// For example `webhook-ingest`; `-publish` or `-consume` is appended.
+    pub client_name: String,
+}
+
+impl BrokerConfig {
+    /// A config from its two values.
+    #[must_use]
+    pub fn new(url: impl Into<String>, client_name: impl Into<String>) -> Self {
+        Self {
+            url: SecretString::from(url.into()),
+            client_name: client_name.into(),
+        }
+    }
+}
+
+/// Why no connection could be opened. The URI is never part of the text, since it holds the password.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The URI does not parse.
+    #[error("the broker's address is not an AMQP URI: {reason}")]
+    Address {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The broker did not finish the handshake in time.
+    #[error("the broker did not accept the connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The broker refused or could not be reached.
+    #[error("opening a connection to the broker")]
+    Open(#[source] lapin::Error),
+}
+
+/// Opens a connection without automatic recovery.
+pub(crate) async fn open(config: &BrokerConfig, purpose: &str) -> Result<Connection, ConnectError> {
+    let mut uri: AMQPUri = config
+        .url
+        .expose_secret()
+        .parse()
+        .map_err(|reason: String| ConnectError::Address { reason })?;
+    uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    uri.query
+        .connection_timeout
+        .get_or_insert(CONNECT_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX));
+    let name = LongString::from(format!("{}-{purpose}", config.client_name));
+    let properties = ConnectionProperties::default().with_connection_name(name);
+    tokio::time::timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties))
+        .await
+        .map_err(|_| ConnectError::TimedOut)?
+        .map_err(ConnectError::Open)
+}
+
+/// Closes politely, but not longer than a moment: a broker that does not answer must not hold up a stop.
+pub(crate) async fn close(connection: &Connection) {
+    let goodbye = connection.close(lapin::protocol::constants::REPLY_SUCCESS, "done".into());
+    match tokio::time::timeout(Duration::from_secs(2), goodbye).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the connection was closed already"),
+        Err(_) => tracing::debug!("the broker did not answer the closing of a connection"),
+    }
+}
+
+/// Waiting time between tries: doubles from 50 ms to 1 s. The cap keeps the way back short after a long outage.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    pub(crate) fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.next = Self::FIRST;
+    }
+
+    pub(crate) async fn wait(&mut self) {
+        let now = self.next;
+        self.next = now.saturating_mul(2).min(Self::LONGEST);
+        tokio::time::sleep(now).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_between_tries_never_exceeds_a_second() {
+        let mut backoff = Backoff::new();
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let before = tokio::time::Instant::now();
+            backoff.wait().await;
+            longest = longest.max(before.elapsed());
+        }
+        assert_eq!(longest, Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_address_is_named_without_its_password() {
+        let config = BrokerConfig::new("http://user:hush@host", "test");
+        let error = open(&config, "publish").await.expect_err("not an AMQP URI");
+        assert!(matches!(error, ConnectError::Address { .. }));
+        assert!(!error.to_string().contains("hush"));
+    }
+}
