@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// The longest routing key that AMQP carries.
 const AMQP_SHORT_STRING: usize = 255;
@@ -142,6 +143,11 @@ impl EnvelopeError {
 /// # Errors
 /// When the body is not UTF-8, JSON, an object and an event, or a field of the envelope cannot be carried.
 pub fn peek(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
+    Ok(peek_with_data(body)?.0)
+}
+
+/// As [`peek`], and the value of `data` as it stands.
+pub(crate) fn peek_with_data(body: &[u8]) -> Result<(Envelope<'_>, Option<&RawValue>), EnvelopeError> {
     if body.is_empty() {
         return Err(EnvelopeError::Empty);
     }
@@ -167,7 +173,8 @@ pub fn peek(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
                 }
             }
         })?;
-    fields.into_envelope()
+    let data = fields.data;
+    Ok((fields.into_envelope()?, data))
 }
 
 /// A value of the envelope, not yet judged.
@@ -194,6 +201,7 @@ struct Fields<'a> {
     context: Scalar<'a>,
     livemode: Scalar<'a>,
     api_version: Scalar<'a>,
+    data: Option<&'a RawValue>,
     duplicate: Option<&'static str>,
 }
 
@@ -208,7 +216,7 @@ impl<'a> Fields<'a> {
             Name::Context => ("context", &mut self.context),
             Name::Livemode => ("livemode", &mut self.livemode),
             Name::ApiVersion => ("api_version", &mut self.api_version),
-            Name::Unknown => return None,
+            Name::Data | Name::Unknown => return None,
         })
     }
 
@@ -318,6 +326,7 @@ enum Name {
     Context,
     Livemode,
     ApiVersion,
+    Data,
     Unknown,
 }
 
@@ -339,6 +348,7 @@ impl<'de> de::Deserialize<'de> for Name {
                     "context" => Name::Context,
                     "livemode" => Name::Livemode,
                     "api_version" => Name::ApiVersion,
+                    "data" => Name::Data,
                     _ => Name::Unknown,
                 })
             }
@@ -361,6 +371,12 @@ impl<'de> Visitor<'de> for &mut Fields<'de> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<Name>()? {
+            if matches!(name, Name::Data) {
+                if self.data.replace(members.next_value()?).is_some() {
+                    self.duplicate = Some("data");
+                }
+                continue;
+            }
             let Some((field, slot)) = self.slot(name) else {
                 members.next_value::<IgnoredAny>()?;
                 continue;

@@ -4,9 +4,10 @@
 //!
 //! 1. [`signature::verify`] checks `Stripe-Signature` over the raw body, before anything is parsed;
 //! 2. [`envelope::peek`] reads the few fields that routing needs, without building a tree of the body;
-//! 3. a consumer reads what it needs of `data.object`, from whichever place the event's API version has it.
+//! 3. a consumer reads what it needs of the object by [`views`], from whichever place the event's API version has it.
 //!
 //! Nothing here has I/O or a clock: time is an argument.
 
 pub mod envelope;
 pub mod signature;
+pub mod views;
