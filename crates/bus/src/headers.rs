@@ -42,6 +42,7 @@ const BROKER_BOOK_KEEPING: [&str; 4] = [
     "x-first-death-queue",
     "x-first-death-reason",
 ];
+const DEATHS: &str = "x-death";
 const FIRST_DEATH_REASON: &str = "x-first-death-reason";
 const DELIVERY_COUNT: &str = "x-delivery-count";
 
@@ -161,6 +162,24 @@ impl Headers {
     #[must_use]
     pub fn first_death_reason(&self) -> Option<&str> {
         self.get_str(FIRST_DEATH_REASON)
+    }
+
+    /// Exchange and routing key that the message had before the broker dead-lettered it for the first time.
+    pub(crate) fn first_death_route(&self) -> Option<(String, String)> {
+        let AMQPValue::FieldArray(deaths) = self.0.inner().get(DEATHS)? else {
+            return None;
+        };
+        let AMQPValue::FieldTable(first) = deaths.as_slice().last()? else {
+            return None;
+        };
+        let first = Self(first.clone());
+        let AMQPValue::FieldArray(keys) = first.0.inner().get("routing-keys")? else {
+            return None;
+        };
+        let AMQPValue::LongString(key) = keys.as_slice().first()? else {
+            return None;
+        };
+        Some((first.get_str("exchange")?.to_owned(), key.to_string()))
     }
 
     /// All headers with a simple value as JSON, for showing a message to a human.

@@ -2,22 +2,34 @@
 //!
 //! - [`topology`]: exchanges, queues and bindings as data, declared idempotently.
 //! - [`Publisher`]: confirmed publishing that reconnects by itself and refuses at once when the broker is away.
+//! - [`consumer`]: batches, verdicts, delayed retries, parking, drain.
+//! - [`parked`]: looking at parked messages and sending them back.
+//! - [`AlertRaiser`]: alerts from anywhere, merged by key.
 
+mod alerts;
 mod connection;
+pub mod consumer;
 pub mod headers;
+mod incoming;
 mod outgoing;
+pub mod parked;
 mod publisher;
 pub mod topology;
+mod verdict;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use alerts::{ALERT_TYPE, AlertFallback, AlertMessage, AlertRaiser, AlertRaiserConfig, FallbackResult};
 pub use connection::{BrokerConfig, ConnectError};
+pub use consumer::{BatchHandler, ConsumerSpec, Drained};
 pub use headers::Headers;
+pub use incoming::Incoming;
 pub use outgoing::{Outgoing, PublishError};
 pub use publisher::{Publisher, PublisherConfig};
 pub use topology::Topology;
+pub use verdict::{BatchError, Verdict};
 
 /// Where time comes from; `service_kit::clock` in a service, a fixed time in a test.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;

@@ -1,0 +1,167 @@
+//! The only place that acks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use domain::alert::{Alert, AlertKind};
+use futures_util::future::join_all;
+use lapin::options::BasicAckOptions;
+use lapin::{Channel, Connection};
+use tokio_util::sync::CancellationToken;
+
+use super::ConsumerSpec;
+use crate::alerts::AlertRaiser;
+use crate::connection::Backoff;
+use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, RETRY_REASON};
+use crate::incoming::Incoming;
+use crate::outgoing::Outgoing;
+use crate::verdict::{Settlement, Verdict, ack_plan, settlement};
+
+/// Whether a whole batch was settled.
+pub(super) enum Settled {
+    All,
+    /// The connection was lost meanwhile, or the consumer stops; what is not settled comes again.
+    Partly {
+        unfinished: usize,
+    },
+}
+
+/// Carries verdicts out for one session.
+pub(super) struct Settler<'a> {
+    spec: &'a ConsumerSpec,
+    connection: &'a Connection,
+    cancel: &'a CancellationToken,
+    parked: Arc<AtomicU64>,
+}
+
+impl<'a> Settler<'a> {
+    pub(super) fn new(spec: &'a ConsumerSpec, connection: &'a Connection, cancel: &'a CancellationToken) -> Self {
+        Self {
+            spec,
+            connection,
+            cancel,
+            parked: Arc::default(),
+        }
+    }
+
+    /// How many messages this session has parked.
+    pub(super) fn parked(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.parked)
+    }
+
+    pub(super) fn queue(&self) -> &str {
+        &self.spec.family.name
+    }
+
+    pub(super) fn alerts(&self) -> &AlertRaiser {
+        &self.spec.alerts
+    }
+
+    pub(super) fn handler_timeout(&self) -> Duration {
+        self.spec.handler_timeout
+    }
+
+    /// Whether waiting for something that is away still makes sense: the messages are ours and nobody wants us to stop.
+    pub(super) fn may_wait(&self) -> bool {
+        self.connection.status().connected() && !self.cancel.is_cancelled()
+    }
+
+    /// Publishes what has to be published, then acks what is settled: the whole batch with one ack where possible.
+    pub(super) async fn settle(
+        &self,
+        channel: &Channel,
+        tags: &[u64],
+        messages: &[Incoming],
+        verdicts: Vec<Option<Verdict>>,
+    ) -> Result<Settled, lapin::Error> {
+        let settled = join_all(
+            messages
+                .iter()
+                .zip(verdicts)
+                .map(|(message, verdict)| self.carry_out(message, verdict)),
+        )
+        .await;
+        let plan = ack_plan(tags.iter().copied().zip(settled.iter().copied()));
+        if let Some(last) = plan.prefix {
+            channel.basic_ack(last, BasicAckOptions { multiple: true }).await?;
+        }
+        for tag in plan.singles {
+            channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?;
+        }
+        let unfinished = settled.into_iter().filter(|settled| !settled).count();
+        Ok(if unfinished == 0 {
+            Settled::All
+        } else {
+            Settled::Partly { unfinished }
+        })
+    }
+
+    /// Does what the verdict asks for, and says whether the message may be acked.
+    async fn carry_out(&self, message: &Incoming, verdict: Option<Verdict>) -> bool {
+        let Some(verdict) = verdict else { return false };
+        let family = &self.spec.family;
+        let (outcome, settled) = match settlement(verdict, message.failed_attempts(), family) {
+            Settlement::Finish => ("done", true),
+            Settlement::Delay {
+                queue,
+                failed_attempts,
+                reason,
+            } => {
+                tracing::warn!(queue = self.queue(), message_id = %message.message_id, failed_attempts, %reason, "a message is tried again later");
+                let mut copy = message.forward_to(queue);
+                copy.headers
+                    .set_int(ATTEMPTS, i64::from(failed_attempts))
+                    .set_reason(RETRY_REASON, &reason);
+                ("retried", self.publish(copy).await)
+            }
+            Settlement::Park { attempts, reason } => ("parked", self.park(message, attempts, &reason).await),
+        };
+        if settled {
+            metrics::counter!("holdfast_consumer_messages_total", "queue" => family.name.clone(), "outcome" => outcome)
+                .increment(1);
+        }
+        settled
+    }
+
+    async fn park(&self, message: &Incoming, attempts: u32, reason: &str) -> bool {
+        let family = &self.spec.family;
+        tracing::error!(queue = self.queue(), message_id = %message.message_id, attempts, reason, "a message is parked");
+        let mut copy = message.forward_to(family.parked_queue());
+        copy.headers.remove(RETRY_REASON);
+        copy.headers
+            .set_reason(PARKED_REASON, reason)
+            .set_str(
+                PARKED_AT,
+                (self.spec.clock)().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            )
+            .set_int(PARKED_ATTEMPTS, i64::from(attempts));
+        let parked = self.publish(copy).await;
+        if parked {
+            self.parked.fetch_add(1, Ordering::Relaxed);
+            let summary = format!("messages of {} were set aside", family.name);
+            let alert = Alert::new(AlertKind::MessageParked, family.name.as_str(), summary)
+                .with("message_id", &message.message_id)
+                .with("type", &message.kind)
+                .with("attempts", attempts)
+                .with("reason", reason);
+            self.spec.alerts.raise(alert);
+        }
+        parked
+    }
+
+    /// Publishes until it is confirmed; gives up, after trying at least once, when waiting makes no sense any more.
+    async fn publish(&self, copy: Outgoing) -> bool {
+        let mut backoff = Backoff::new();
+        loop {
+            let Err(error) = self.spec.publisher.publish(copy.clone()).await else {
+                return true;
+            };
+            tracing::warn!(target_queue = %copy.routing_key, message_id = %copy.message_id, %error, "a copy is not confirmed yet");
+            if !self.may_wait() {
+                return false;
+            }
+            backoff.wait().await;
+        }
+    }
+}

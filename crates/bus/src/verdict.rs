@@ -1,0 +1,182 @@
+//! What a handler says about a message, and what that means for it.
+//!
+//! Two pure functions decide everything: [`settlement`] turns a verdict into acking, a delayed retry or parking, and
+//! [`ack_plan`] says which delivery tags to ack. Both are called from one place, `settle`.
+
+use std::fmt::Display;
+
+use crate::topology::QueueFamily;
+
+/// A handler's word on one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Dealt with, whatever the decision was; its effects are committed.
+    Done,
+    /// Failed for a reason that may pass: try again later, and park after the last attempt of the schedule.
+    Retry {
+        /// For the log and whoever looks at the message.
+        reason: String,
+    },
+    /// Will never succeed by itself: set aside for a person.
+    Park {
+        /// For the alert and whoever looks at the message.
+        reason: String,
+    },
+}
+
+/// A handler's failure on a batch as a whole. Nothing of the batch may have been committed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// The cause may lie in one of the messages: they are tried one by one, so that a bad one stands alone.
+    #[error("the batch failed: {reason}")]
+    Failed {
+        /// For the log.
+        reason: String,
+    },
+    /// Something that every message needs is away (the database): the whole batch is tried again after a pause, as often as
+    /// it takes, and counts as no attempt. Otherwise an outage would park every message that it met.
+    #[error("what the handler needs is away: {reason}")]
+    Unavailable {
+        /// For the log.
+        reason: String,
+    },
+}
+
+impl BatchError {
+    /// The cause may lie in a message.
+    pub fn failed(reason: impl Display) -> Self {
+        Self::Failed {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// The cause lies in what every message needs.
+    pub fn unavailable(reason: impl Display) -> Self {
+        Self::Unavailable {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// What is done with a message before it is acked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// Nothing.
+    Finish,
+    /// It is published to this retry queue.
+    Delay {
+        queue: String,
+        failed_attempts: u32,
+        reason: String,
+    },
+    /// It is published to the parking queue.
+    Park { attempts: u32, reason: String },
+}
+
+/// The one rule: what a verdict means for a message that has failed so often before.
+pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFamily) -> Settlement {
+    let attempts = failed_before.saturating_add(1);
+    match verdict {
+        Verdict::Done => Settlement::Finish,
+        Verdict::Park { reason } => Settlement::Park { attempts, reason },
+        Verdict::Retry { reason } => match family.retry_queue(attempts) {
+            Some(queue) => Settlement::Delay {
+                queue,
+                failed_attempts: attempts,
+                reason,
+            },
+            None => Settlement::Park {
+                attempts,
+                reason: format!("no attempt left: {reason}"),
+            },
+        },
+    }
+}
+
+/// Which delivery tags to ack. The prefix is acked with `multiple`, which covers every tag up to it; the singles are all
+/// above it, so that no tag is acked twice (the broker closes the channel on that).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AckPlan {
+    pub(crate) prefix: Option<u64>,
+    pub(crate) singles: Vec<u64>,
+}
+
+/// Plans the acks of one batch: tags in the order of delivery, with whether each message is settled. Everything delivered
+/// before the batch must have been acked.
+pub(crate) fn ack_plan(batch: impl IntoIterator<Item = (u64, bool)>) -> AckPlan {
+    let mut plan = AckPlan {
+        prefix: None,
+        singles: Vec::new(),
+    };
+    let mut whole = true;
+    for (tag, settled) in batch {
+        whole &= settled;
+        if whole {
+            plan.prefix = Some(tag);
+        } else if settled {
+            plan.singles.push(tag);
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_batch_is_one_ack() {
+        let plan = ack_plan([(4, true), (5, true), (6, true)]);
+        assert_eq!(
+            plan,
+            AckPlan {
+                prefix: Some(6),
+                singles: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn nothing_beyond_an_unsettled_message_is_acked_with_multiple() {
+        let plan = ack_plan([(4, true), (5, false), (6, true), (7, false), (8, true)]);
+        assert_eq!(
+            plan,
+            AckPlan {
+                prefix: Some(4),
+                singles: vec![6, 8]
+            }
+        );
+        assert_eq!(
+            ack_plan([(1, false), (2, false)]),
+            AckPlan {
+                prefix: None,
+                singles: vec![]
+            }
+        );
+    }
+
+    #[test]
+    fn a_message_is_retried_by_the_schedule_and_then_parked() {
+        let family = QueueFamily::new("q");
+        let retry = || Verdict::Retry {
+            reason: "why".to_owned(),
+        };
+        let delay = |queue: &str, failed_attempts| Settlement::Delay {
+            queue: queue.to_owned(),
+            failed_attempts,
+            reason: "why".to_owned(),
+        };
+        assert_eq!(settlement(retry(), 0, &family), delay("q.retry.1s", 1));
+        assert_eq!(settlement(retry(), 4, &family), delay("q.retry.10m", 5));
+        let parked = Settlement::Park {
+            attempts: 6,
+            reason: "no attempt left: why".to_owned(),
+        };
+        assert_eq!(settlement(retry(), 5, &family), parked);
+        assert!(matches!(
+            settlement(retry(), u32::MAX, &family),
+            Settlement::Park { attempts: u32::MAX, .. }
+        ));
+        assert_eq!(settlement(Verdict::Done, 3, &family), Settlement::Finish);
+    }
+}
