@@ -8,6 +8,9 @@
 //!
 //! Nothing here has I/O or a clock: time is an argument.
 
+#![recursion_limit = "256"]
+
 pub mod envelope;
+pub mod fixtures;
 pub mod signature;
 pub mod views;

@@ -234,15 +234,16 @@ impl<'a> EventView<'a> {
         invoice_payment, "invoice_payment" => InvoicePayment;
     }
 
-    /// What `customer.subscription.updated` says the subscription was before; all absent in other events.
+    /// What `customer.subscription.updated` says the subscription was before; all absent in other events. `now` is what
+    /// [`EventView::subscription`] gave for the same event.
     ///
     /// # Errors
     /// When a field that is needed is of a wrong type.
-    pub fn previous_subscription(&self) -> Result<PreviousSubscription, ViewError> {
+    pub fn previous_subscription(&self, now: &Subscription) -> Result<PreviousSubscription, ViewError> {
         let Some(raw) = self.previous_attributes else {
             return Ok(PreviousSubscription::default());
         };
-        PreviousSubscription::read(&Object::parse(raw, "previous_attributes")?)
+        PreviousSubscription::read(&Object::parse(raw, "previous_attributes")?, now)
     }
 
     fn object_of_kind(&self, kind: &'static str, path: &str) -> Result<Object<'a>, ViewError> {

@@ -110,11 +110,12 @@ impl Subscription {
 }
 
 impl PreviousSubscription {
-    pub(super) fn read(object: &Object<'_>) -> Result<Self, ViewError> {
+    /// `items` come whole, be it that one price or one period changed, so that what equals the present is no change.
+    pub(super) fn read(object: &Object<'_>, now: &Subscription) -> Result<Self, ViewError> {
         let items = object.list("items")?;
         let mut current_period_end = object.change("current_period_end", Object::time)?;
         if !current_period_end.is_present()
-            && let Some(end) = latest_period_end(&items)?
+            && let Some(end) = latest_period_end(&items)?.filter(|end| Some(*end) != now.current_period_end)
         {
             current_period_end = Change::Value(end);
         }
@@ -122,6 +123,8 @@ impl PreviousSubscription {
             Some(metadata) => metadata.change("client_id", Object::text)?,
             None => Change::Absent,
         };
+        let currency = now.price.as_ref().and_then(|price| price.currency.clone());
+        let price = first_price(&items, currency)?.filter(|price| Some(price) != now.price.as_ref());
         Ok(Self {
             customer: object.change("customer", Object::id)?,
             status: object.change("status", Object::word)?,
@@ -133,7 +136,7 @@ impl PreviousSubscription {
             trial_end: object.change("trial_end", Object::time)?,
             start_date: object.change("start_date", Object::time)?,
             current_period_end,
-            price: first_price(&items, None)?.map_or(Change::Absent, Change::Value),
+            price: price.map_or(Change::Absent, Change::Value),
             latest_invoice: object.change("latest_invoice", Object::id)?,
             client_id,
         })
