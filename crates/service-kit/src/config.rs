@@ -133,10 +133,6 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that may be absent; an empty one counts as absent. The outer `None` is a problem, the inner one absence.
-    #[expect(
-        clippy::option_option,
-        reason = "a wrong value and an absent one are two things, and `?` takes the outer"
-    )]
     pub fn optional<T>(&mut self, name: &str, shape: Shape<T>) -> Option<Option<T>> {
         match self.set(name) {
             None => Some(None),

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod drain;
 pub mod health;
+pub mod http;
 
 pub mod log_budget;
 pub mod problem;

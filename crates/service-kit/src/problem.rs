@@ -28,7 +28,7 @@ pub struct Problem {
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// Further members, such as `errors` or `details`.
-    pub extensions: Map<String, Value>,
+    pub extensions: Vec<(String, Value)>,
 }
 
 impl Problem {
@@ -41,7 +41,7 @@ impl Problem {
             title,
             detail: detail.into(),
             retry_after: None,
-            extensions: Map::new(),
+            extensions: Vec::new(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Problem {
     /// Adds a member.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.extensions.insert(name.to_owned(), value.into());
+        self.extensions.push((name.to_owned(), value.into()));
         self
     }
 
@@ -127,7 +127,6 @@ impl Problem {
     #[must_use]
     pub fn of_status(status: u16) -> Self {
         let (code, title) = match status {
-            400 => ("bad_request", "The request is not valid"),
             404 => ("not_found", "There is no such thing"),
             405 => ("method_not_allowed", "The method is not allowed here"),
             406 => ("not_acceptable", "No acceptable form"),

@@ -1,0 +1,313 @@
+//! The server: bound first, so that a port in use is found before anything else starts, then run until it is told to stop.
+//!
+//! A stop takes nothing new, closes idle connections, and lets requests in work finish within the deadline.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer};
+use tokio_util::sync::CancellationToken;
+
+use super::context::{BodyTimeout, request_context};
+use super::extract::extractor_config;
+use crate::config::{Reader, Shape, shape};
+use crate::health::Readiness;
+use crate::problem::Problem;
+use crate::rate_limit::TrustedProxies;
+use crate::telemetry::Metrics;
+
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept. Longer than the usual 60 s of load balancers, so that they close first.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a closing connection may linger.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections per worker; more wait in the backlog.
+const MAX_CONNECTIONS: usize = 8_192;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// How long requests in work may take after a stop. Below the drain's deadline.
+const STOP_SECONDS: u64 = 20;
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where `/metrics` is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsListener {
+    /// On a listener of its own.
+    Own(SocketAddr),
+    /// Beside everything else, open to everybody: for development.
+    Shared,
+}
+
+/// How to listen.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where `/metrics` is answered.
+    pub metrics: MetricsListener,
+    /// Threads that serve requests; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a client may take to send a body, counted from the first time that the server has to wait for it.
+    pub body_timeout: Duration,
+}
+
+impl HttpSettings {
+    /// Reads the variables of this module.
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let listen = r.or("HOLDFAST_LISTEN", "0.0.0.0:8080", shape::socket_addr());
+        let own = Shape::new("an address and port, or the word shared", |text| match text.trim() {
+            "shared" => Ok(MetricsListener::Shared),
+            text => text
+                .parse()
+                .map(MetricsListener::Own)
+                .map_err(|_| format!("is {text:?}")),
+        });
+        let metrics = r.or("HOLDFAST_METRICS_LISTEN", "127.0.0.1:9464", own);
+        let workers = r.optional("HOLDFAST_HTTP_WORKERS", shape::integer(1..=256));
+        let proxies = r.optional("HOLDFAST_TRUSTED_PROXIES", shape::trusted_proxies());
+        Some(Self {
+            listen: listen?,
+            metrics: metrics?,
+            workers: workers?.and_then(|number| usize::try_from(number).ok()),
+            trusted_proxies: proxies?.unwrap_or_default(),
+            body_timeout: BODY_TIMEOUT,
+        })
+    }
+
+    /// A free port on loopback, `/metrics` beside everything else: for tests.
+    #[must_use]
+    pub fn for_tests() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metrics: MetricsListener::Shared,
+            workers: Some(1),
+            trusted_proxies: TrustedProxies::default(),
+            body_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The server could not be bound or failed while it ran.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is in use or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The server failed.
+    #[error("the HTTP server failed")]
+    Run(#[source] io::Error),
+}
+
+type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// A server in the making: settings, and the routes of each service that runs in this process.
+#[derive(Clone)]
+pub struct Server {
+    settings: HttpSettings,
+    readiness: Readiness,
+    metrics: Metrics,
+    routes: Vec<Routes>,
+}
+
+impl Server {
+    /// A server with `/healthz`, `/readyz` and, where shared, `/metrics`.
+    #[must_use]
+    pub fn new(settings: HttpSettings, readiness: Readiness, metrics: Metrics) -> Self {
+        Self {
+            settings,
+            readiness,
+            metrics,
+            routes: Vec::new(),
+        }
+    }
+
+    /// Adds a service's routes. The function runs once per worker.
+    #[must_use]
+    pub fn routes(mut self, configure: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> Self {
+        self.routes.push(Arc::new(configure));
+        self
+    }
+
+    /// Opens the ports. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] names the address that could not be opened.
+    pub fn bind(self) -> Result<Bound, ServeError> {
+        let (listener, address) = open(self.settings.listen)?;
+        let metrics = match self.settings.metrics {
+            MetricsListener::Own(address) => Some(open(address)?.0),
+            MetricsListener::Shared => None,
+        };
+        Ok(Bound {
+            server: self,
+            listener,
+            address,
+            metrics,
+        })
+    }
+
+    fn configure(&self, config: &mut ServiceConfig) {
+        extractor_config(config);
+        config.app_data(web::Data::new(self.settings.trusted_proxies.clone()));
+        config.app_data(BodyTimeout(self.settings.body_timeout));
+        health_routes(config, &self.readiness);
+        if self.settings.metrics == MetricsListener::Shared {
+            metrics_route(config, &self.metrics);
+        }
+        for routes in &self.routes {
+            routes(config);
+        }
+    }
+}
+
+/// A server with its ports open.
+pub struct Bound {
+    server: Server,
+    listener: TcpListener,
+    address: SocketAddr,
+    metrics: Option<TcpListener>,
+}
+
+impl Bound {
+    /// The address, with the port that was chosen where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the token is cancelled and requests in work are done.
+    ///
+    /// # Errors
+    /// [`ServeError::Run`] when the listener fails.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
+        let Self {
+            server,
+            listener,
+            metrics,
+            ..
+        } = self;
+        let scrape = metrics
+            .map(|listener| metrics_server(listener, server.metrics.clone(), &stop))
+            .transpose();
+        let scrape = scrape.map_err(ServeError::Run)?.map(tokio::spawn);
+        let upkeep = tokio::spawn(server.metrics.clone().run_upkeep());
+        let served = match http_server(listener, server, &stop) {
+            Ok(running) => running.await.map_err(ServeError::Run),
+            Err(error) => Err(ServeError::Run(error)),
+        };
+        upkeep.abort();
+        if let Some(scrape) = scrape {
+            scrape.abort();
+        }
+        served
+    }
+}
+
+fn http_server(listener: TcpListener, server: Server, stop: &CancellationToken) -> io::Result<actix_web::dev::Server> {
+    let workers = server.settings.workers;
+    let mut http = HttpServer::new(move || {
+        let server = server.clone();
+        App::new()
+            .configure(|config| server.configure(config))
+            .wrap(from_fn(request_context))
+    })
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+    .max_connections(MAX_CONNECTIONS)
+    .shutdown_timeout(STOP_SECONDS)
+    .shutdown_signal(stop.clone().cancelled_owned());
+    if let Some(workers) = workers {
+        http = http.workers(workers);
+    }
+    Ok(http.listen(listener)?.run())
+}
+
+fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let bind = || {
+        // The library's own bind sets neither the backlog nor the port to ask for, so the socket is made here.
+        let socket = if address.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()?
+        } else {
+            tokio::net::TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG.unsigned_abs())?.into_std()?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bind().map_err(|source| ServeError::Bind { address, source })
+}
+
+fn metrics_server(
+    listener: TcpListener,
+    metrics: Metrics,
+    stop: &CancellationToken,
+) -> io::Result<actix_web::dev::Server> {
+    let factory = move || {
+        let metrics = metrics.clone();
+        App::new()
+            .configure(|config| metrics_route(config, &metrics))
+            .wrap(from_fn(request_context))
+    };
+    let server = HttpServer::new(factory)
+        .workers(1)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .shutdown_timeout(1);
+    Ok(server
+        .shutdown_signal(stop.clone().cancelled_owned())
+        .listen(listener)?
+        .run())
+}
+
+/// `/healthz` and `/readyz`, and problems for paths that do not exist.
+pub fn health_routes(config: &mut ServiceConfig, readiness: &Readiness) {
+    let readiness = readiness.clone();
+    let healthz = || async { HttpResponse::Ok().json(serde_json::json!({"status": "ok"})) };
+    let readyz = move || {
+        let readiness = readiness.clone();
+        async move {
+            let report = readiness.report().await;
+            if report.is_ready() {
+                return Ok(HttpResponse::Ok().json(report));
+            }
+            let detail = format!("Missing: {}.", report.missing.join(", "));
+            Err(Problem::unavailable("not_ready", detail, Duration::from_secs(1))
+                .with("missing", report.missing)
+                .with("checks", serde_json::to_value(report.checks).unwrap_or_default()))
+        }
+    };
+    config
+        .service(web::resource("/healthz").route(web::get().to(healthz)))
+        .service(web::resource("/readyz").route(web::get().to(readyz)))
+        .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::of_status(404)) }));
+}
+
+/// `/metrics`.
+pub fn metrics_route(config: &mut ServiceConfig, metrics: &Metrics) {
+    let metrics = metrics.clone();
+    let scrape = move || {
+        let text = metrics.render();
+        async move {
+            HttpResponse::Ok()
+                .content_type("text/plain; version=0.0.4; charset=utf-8")
+                .body(text)
+        }
+    };
+    config.service(web::resource("/metrics").route(web::get().to(scrape)));
+}
