@@ -15,11 +15,13 @@
 mod broker;
 mod database;
 mod env;
+mod private_broker;
 mod template;
 mod wait;
 
 pub use broker::{QueueStats, TestBroker};
 pub use database::TestDb;
+pub use private_broker::PrivateBroker;
 pub use wait::{eventually, eventually_some};
 
 /// Makes ring the process's TLS provider, which reqwest needs before its first client is built, even for plain HTTP.
