@@ -1,10 +1,10 @@
 //! Raising alerts from anywhere, without waiting and without a database.
 //!
-//! [`AlertRaiser::raise`] only merges the alert into a bounded map, by key: one cause that strikes a thousand times a second
-//! is one entry with a count. A task empties the map into the exchange `holdfast.alerts` at most once per interval. What it
-//! cannot publish goes to the fallback, where a service with a database has given one, and else back into the map, merged
-//! with what came meanwhile. Nothing here can block a request or grow with an outage; what does not fit is counted in
-//! `holdfast_alerts_dropped_total`.
+//! [`AlertRaiser::raise`] only merges the alert into a bounded map, by key: one cause that strikes a thousand times a
+//! second is one entry with a count. A task empties the map into the exchange `holdfast.alerts` at most once per
+//! interval. What it cannot publish goes to the fallback, where a service with a database has given one, and else back
+//! into the map, merged with what came meanwhile. Nothing here can block a request or grow with an outage; what does
+//! not fit is counted in `holdfast_alerts_dropped_total`.
 //!
 //! An alert can be sent twice when a confirm is lost: then its count is too high, never its number of rows.
 

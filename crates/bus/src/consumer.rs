@@ -1,18 +1,19 @@
 //! The consumer loop: batches in, verdicts out, acks in one place.
 //!
-//! [`run`] holds a connection of its own and takes messages in batches. A handler judges a batch; what its verdicts mean is
-//! decided by `verdict` and carried out by `settle`: a message is acked only after its effects are committed, or after its
-//! copy in a retry or parking queue is confirmed. Why it is safe:
+//! [`run`] holds a connection of its own and takes messages in batches. A handler judges a batch; what its verdicts
+//! mean is decided by `verdict` and carried out by `settle`: a message is acked only after its effects are committed,
+//! or after its copy in a retry or parking queue is confirmed. Why it is safe:
 //!
-//! - One batch is in work at a time and every batch is settled before the next: all tags before a batch are acked, so one
-//!   ack with `multiple` covers exactly the batch.
+//! - One batch is in work at a time and every batch is settled before the next: all tags before a batch are acked, so
+//!   one ack with `multiple` covers exactly the batch.
 //! - A crash or a lost connection before the ack brings the messages back: handlers see them again and must recognise
 //!   repeats. A crash between a copy's confirm and the ack doubles the message, which is the same to a handler.
-//! - A handler runs in a task of its own: its panic or hanging is a failed attempt of the message, never the consumer's end.
-//! - Nothing is requeued to try it again; the only messages that go back are those in hand when the consumer stops or its
-//!   connection is lost.
-//! - On cancellation intake stops first (the broker is told, since dropping the stream would not tell it), then the batch in
-//!   work is finished and settled under a deadline, and closing the connection gives the rest back.
+//! - A handler runs in a task of its own: its panic or hanging is a failed attempt of the message, never the consumer's
+//!   end.
+//! - Nothing is requeued to try it again; the only messages that go back are those in hand when the consumer stops or
+//!   its connection is lost.
+//! - On cancellation intake stops first (the broker is told, since dropping the stream would not tell it), then the
+//!   batch in work is finished and settled under a deadline, and closing the connection gives the rest back.
 
 mod attempt;
 mod settle;
@@ -44,8 +45,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
 /// Judges batches. Effects must be committed before a verdict is returned.
 pub trait BatchHandler: Send + Sync + 'static {
-    /// One verdict per message, in the same order, or an error for the batch as a whole. Called with a single message when
-    /// a batch is taken apart, and again for messages that were seen before: repeats are normal.
+    /// One verdict per message, in the same order, or an error for the batch as a whole. Called with a single message
+    /// when a batch is taken apart, and again for messages that were seen before: repeats are normal.
     fn handle(&self, batch: &[Incoming]) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
 }
 
@@ -66,8 +67,8 @@ pub struct ConsumerSpec {
     pub max_batch: u16,
     /// How long a batch waits for company after its first message.
     pub batch_wait: Duration,
-    /// Messages that the broker may deliver ahead. At least `max_batch`; each lost connection counts as a delivery for all of
-    /// them, so much more than two batches gains nothing.
+    /// Messages that the broker may deliver ahead. At least `max_batch`; each lost connection counts as a delivery for
+    /// all of them, so much more than two batches gains nothing.
     pub prefetch: u16,
     /// A handler that takes longer has failed.
     pub handler_timeout: Duration,
@@ -200,7 +201,8 @@ async fn consume<H: BatchHandler>(
                 Settled::Partly { .. } => return Err(SessionError::Ended),
             },
             () = deadline_after_cancel(&channel, spec, cancel) => {
-                tracing::warn!(queue = %spec.family.name, unfinished = size, "the batch in work was not finished in time");
+                let queue = &spec.family.name;
+                tracing::warn!(%queue, unfinished = size, "the batch in work was not finished in time");
                 return Ok(Drained { unfinished: size });
             }
         }

@@ -1,8 +1,8 @@
 //! Names of the headers that Holdfast's messages carry, and the small table that holds them.
 //!
-//! Everything that a consumer needs to judge a message without parsing its body is a header, so that the body stays what
-//! Stripe sent, byte for byte. Header names are part of the contract (`contract.md`, Broker); the `x-holdfast-*` and
-//! `x-parked-*` ones are the bus's own book-keeping and survive retry and parking.
+//! Everything that a consumer needs to judge a message without parsing its body is a header, so that the body stays
+//! what Stripe sent, byte for byte. Header names are part of the contract (`contract.md`, Broker); the `x-holdfast-*`
+//! and `x-parked-*` ones are the bus's own book-keeping and survive retry and parking.
 
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
@@ -19,8 +19,8 @@ pub const RECEIVED_AT: &str = "x-received-at";
 /// W3C trace context of the request or job that published the message.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// How many attempts at this message have failed so far, counted by Holdfast and not by the broker, whose own count goes
-/// up for every prefetched message of a lost connection.
+/// How many attempts at this message have failed so far, counted by Holdfast and not by the broker, whose own count
+/// goes up for every prefetched message of a lost connection.
 pub const ATTEMPTS: &str = "x-holdfast-attempts";
 /// Exchange that the message was first published to; set when a retry or parking republishes it.
 pub const ORIGINAL_EXCHANGE: &str = "x-holdfast-exchange";

@@ -1,9 +1,9 @@
 //! Looking at parked messages and sending them back to work.
 //!
-//! Parked messages are few and looked at by people, so everything here fetches them one by one on a connection that is opened
-//! for the purpose, without acking; closing it gives back what was only looked at. A replayed message is acked after its copy
-//! in the work queue is confirmed: it can be doubled by a crash in between, never lost. Looking counts as a delivery, so the
-//! parking queues have a delivery limit that nobody reaches.
+//! Parked messages are few and looked at by people, so everything here fetches them one by one on a connection that is
+//! opened for the purpose, without acking; closing it gives back what was only looked at. A replayed message is acked
+//! after its copy in the work queue is confirmed: it can be doubled by a crash in between, never lost. Looking counts
+//! as a delivery, so the parking queues have a delivery limit that nobody reaches.
 
 use bytes::Bytes;
 use lapin::message::BasicGetMessage;

@@ -1,13 +1,14 @@
 //! Confirmed publishing that never lies and never piles up.
 //!
-//! A [`Publisher`] keeps one connection of its own (publishing and consuming never share one, since a blocked connection
-//! sends no acks either) with several channels. Why it is safe:
+//! A [`Publisher`] keeps one connection of its own (publishing and consuming never share one, since a blocked
+//! connection sends no acks either) with several channels. Why it is safe:
 //!
 //! - Each channel is owned by exactly one task. lapin takes the delivery tag and queues the frames under two different
 //!   locks; two tasks on one channel get each other's confirms.
 //! - Success is the broker's ack without a returned message, nothing else.
-//! - A permit is taken before a message enters and given back when its confirm resolves, also when the caller has given up
-//!   waiting: what lapin holds in memory is bounded by [`PublisherConfig::max_in_flight`], however long the broker is away.
+//! - A permit is taken before a message enters and given back when its confirm resolves, also when the caller has given
+//!   up waiting: what lapin holds in memory is bounded by [`PublisherConfig::max_in_flight`], however long the broker
+//!   is away.
 //! - While there is no connection or the broker blocks publishers, publishing fails at once without touching lapin.
 //! - A lost connection fails everything that is in flight at once; a new one is opened at most a second later.
 //!
@@ -39,7 +40,8 @@ const STATE_CHECK: Duration = Duration::from_millis(100);
 pub struct PublisherConfig {
     /// Where the broker is.
     pub broker: BrokerConfig,
-    /// Declared on every new connection, so that a broker that comes back empty is usable again; empty to declare nothing.
+    /// Declared on every new connection, so that a broker that comes back empty is usable again; empty to declare
+    /// nothing.
     pub topology: Topology,
     /// Channels, each with a task of its own. More of them spread work in the broker, fewer make larger clumps.
     pub channels: usize,
@@ -234,7 +236,8 @@ impl Publisher {
         }
     }
 
-    /// Waits for what is in flight, at most `at_most`, and closes the connection. Every later publish fails as unavailable.
+    /// Waits for what is in flight, at most `at_most`, and closes the connection. Every later publish fails as
+    /// unavailable.
     pub async fn close(&self, at_most: Duration) {
         let all = u32::try_from(self.inner.max_in_flight).unwrap_or(u32::MAX);
         let drained = tokio::time::timeout(at_most, self.inner.permits.acquire_many(all)).await;

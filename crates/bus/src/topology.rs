@@ -9,18 +9,20 @@
 //! ```
 //!
 //! Why nothing is lost on these ways:
-//! - every queue is a quorum queue, and refuses a publish that it cannot take (`reject-publish`), which the confirm tells;
+//! - every queue is a quorum queue, and refuses a publish that it cannot take (`reject-publish`), which the confirm
+//!   tells;
 //! - the broker dead-letters at least once: it keeps a message until the target has confirmed it. That strategy needs
 //!   `reject-publish`; without it the broker falls back to at-most-once and only writes a line to its log;
 //! - targets are declared before what points at them;
-//! - the delivery limit is explicit and high, because every lost connection counts for each prefetched message, and what
-//!   exceeds it is parked. RabbitMQ 4 has a limit of 20 where none is given, and drops what exceeds it;
-//! - a delay is part of its queue's name, since arguments cannot be changed once declared: another schedule is other queues.
+//! - the delivery limit is explicit and high, because every lost connection counts for each prefetched message, and
+//!   what exceeds it is parked. RabbitMQ 4 has a limit of 20 where none is given, and drops what exceeds it;
+//! - a delay is part of its queue's name, since arguments cannot be changed once declared: another schedule is other
+//!   queues.
 //!
-//! Types that no queue is bound for go to `archive.events` through the alternate exchange `stripe.unrouted`; so do, for now,
-//! v2 event notifications (`v1.invoice.paid` and the like) and everything from connected accounts. `escrow.events` and
-//! `checkout.events` exist without bindings until their services do, so that their events reach the archive instead of
-//! waiting for a consumer that is not there.
+//! Types that no queue is bound for go to `archive.events` through the alternate exchange `stripe.unrouted`; so do, for
+//! now, v2 event notifications (`v1.invoice.paid` and the like) and everything from connected accounts. `escrow.events`
+//! and `checkout.events` exist without bindings until their services do, so that their events reach the archive instead
+//! of waiting for a consumer that is not there.
 
 mod declare;
 
@@ -69,8 +71,8 @@ const DELIVERY_LIMIT: u32 = 200;
 
 /// Whether a message to this exchange must reach a queue to count as published.
 ///
-/// Announcements on [`EVENTS`] are for whoever listens, and it is no failure when nobody does: they are published without
-/// `mandatory`. Everything else that reaches no queue would be lost, and is returned as unroutable.
+/// Announcements on [`EVENTS`] are for whoever listens, and it is no failure when nobody does: they are published
+/// without `mandatory`. Everything else that reaches no queue would be lost, and is returned as unroutable.
 #[must_use]
 pub fn needs_route(exchange: &str) -> bool {
     exchange != EVENTS
@@ -139,8 +141,8 @@ impl QueueFamily {
         }
     }
 
-    /// Where messages wait for attempt number `attempts + 1` after `attempts` have failed (counted from 1); `None` after the
-    /// last one.
+    /// Where messages wait for attempt number `attempts + 1` after `attempts` have failed (counted from 1); `None`
+    /// after the last one.
     #[must_use]
     pub fn retry_queue(&self, failed_attempts: u32) -> Option<String> {
         let delay = self.retry.after(failed_attempts)?;

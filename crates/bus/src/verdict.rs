@@ -33,8 +33,8 @@ pub enum BatchError {
         /// For the log.
         reason: String,
     },
-    /// Something that every message needs is away (the database): the whole batch is tried again after a pause, as often as
-    /// it takes, and counts as no attempt. Otherwise an outage would park every message that it met.
+    /// Something that every message needs is away (the database): the whole batch is tried again after a pause, as
+    /// often as it takes, and counts as no attempt. Otherwise an outage would park every message that it met.
     #[error("what the handler needs is away: {reason}")]
     Unavailable {
         /// For the log.
@@ -93,16 +93,16 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
     }
 }
 
-/// Which delivery tags to ack. The prefix is acked with `multiple`, which covers every tag up to it; the singles are all
-/// above it, so that no tag is acked twice (the broker closes the channel on that).
+/// Which delivery tags to ack. The prefix is acked with `multiple`, which covers every tag up to it; the singles are
+/// all above it, so that no tag is acked twice (the broker closes the channel on that).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AckPlan {
     pub(crate) prefix: Option<u64>,
     pub(crate) singles: Vec<u64>,
 }
 
-/// Plans the acks of one batch: tags in the order of delivery, with whether each message is settled. Everything delivered
-/// before the batch must have been acked.
+/// Plans the acks of one batch: tags in the order of delivery, with whether each message is settled. Everything
+/// delivered before the batch must have been acked.
 pub(crate) fn ack_plan(batch: impl IntoIterator<Item = (u64, bool)>) -> AckPlan {
     let mut plan = AckPlan {
         prefix: None,

@@ -22,7 +22,8 @@ pub(super) async fn judge<H: BatchHandler>(
         Outcome::Lost => batch.iter().map(|_| None).collect(),
         Outcome::Failed(reason) if batch.len() == 1 => vec![Some(failed(reason, settler))],
         Outcome::Failed(reason) => {
-            tracing::warn!(queue = settler.queue(), %reason, size = batch.len(), "a batch failed, its messages are tried one by one");
+            let (queue, size) = (settler.queue(), batch.len());
+            tracing::warn!(queue, %reason, size, "a batch failed, its messages are tried one by one");
             take_apart(handler, batch, settler).await
         }
     }

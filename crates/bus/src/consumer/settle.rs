@@ -108,7 +108,8 @@ impl<'a> Settler<'a> {
                 failed_attempts,
                 reason,
             } => {
-                tracing::warn!(queue = self.queue(), message_id = %message.message_id, failed_attempts, %reason, "a message is tried again later");
+                let (queue_name, message_id) = (self.queue(), &message.message_id);
+                tracing::warn!(queue = queue_name, %message_id, failed_attempts, %reason, "a message is tried again later");
                 let mut copy = message.forward_to(queue);
                 copy.headers
                     .set_int(ATTEMPTS, i64::from(failed_attempts))
@@ -126,7 +127,8 @@ impl<'a> Settler<'a> {
 
     async fn park(&self, message: &Incoming, attempts: u32, reason: &str) -> bool {
         let family = &self.spec.family;
-        tracing::error!(queue = self.queue(), message_id = %message.message_id, attempts, reason, "a message is parked");
+        let message_id = &message.message_id;
+        tracing::error!(queue = self.queue(), %message_id, attempts, reason, "a message is parked");
         let mut copy = message.forward_to(family.parked_queue());
         copy.headers.remove(RETRY_REASON);
         copy.headers
@@ -157,7 +159,12 @@ impl<'a> Settler<'a> {
             let Err(error) = self.spec.publisher.publish(copy.clone()).await else {
                 return true;
             };
-            tracing::warn!(target_queue = %copy.routing_key, message_id = %copy.message_id, %error, "a copy is not confirmed yet");
+            let Outgoing {
+                routing_key,
+                message_id,
+                ..
+            } = &copy;
+            tracing::warn!(to = %routing_key, %message_id, %error, "a copy is not confirmed yet");
             if !self.may_wait() {
                 return false;
             }

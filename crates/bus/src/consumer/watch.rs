@@ -10,8 +10,8 @@ use lapin::types::{FieldTable, ShortString};
 
 use super::ConsumerSpec;
 
-/// Sets `holdfast_parked_messages{queue}` on a timer, and raises an alert for messages that no consumer parked: those that
-/// exceeded the delivery limit. Never returns; whoever polls it drops it.
+/// Sets `holdfast_parked_messages{queue}` on a timer, and raises an alert for messages that no consumer parked: those
+/// that exceeded the delivery limit. Never returns; whoever polls it drops it.
 pub(super) async fn parked(connection: &Connection, spec: &ConsumerSpec, by_us: Arc<AtomicU64>) {
     let queue = spec.family.parked_queue();
     let gauge = metrics::gauge!("holdfast_parked_messages", "queue" => spec.family.name.clone());

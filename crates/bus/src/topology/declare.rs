@@ -43,8 +43,8 @@ impl std::fmt::Display for Conflict {
         match *object {
             "queue" => write!(
                 f,
-                "arguments of a queue cannot be changed: stop its consumers, move its messages away or let it drain, delete \
-                 it, and start again"
+                "arguments of a queue cannot be changed: stop its consumers, move its messages away or let it drain, \
+                 delete it, and start again"
             ),
             _ => write!(
                 f,

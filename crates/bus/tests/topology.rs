@@ -1,0 +1,161 @@
+//! Declaring: idempotent, complete, and clear about what is in the way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use bus::topology::{self, QueueFamily, RetrySchedule, Routing, TopologyError};
+use bus::{BrokerConfig, Publisher, PublisherConfig, Topology};
+use lapin::options::QueueDeleteOptions;
+use support::{Bench, PATIENCE, QUEUE, message};
+use testkit::{TestBroker, eventually};
+
+#[tokio::test]
+async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner() {
+    let broker = TestBroker::create().await;
+    let config = BrokerConfig::new(broker.amqp_url(), "bus-test");
+    let topology = Topology::holdfast();
+    topology.declare(&config).await.expect("declared");
+    topology.declare(&config).await.expect("declared again");
+
+    let publisher = Publisher::start(PublisherConfig::new(config));
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    let cases = [
+        ("platform.customer.subscription.updated", topology::BILLING_EVENTS),
+        (
+            "platform.customer.subscription.trial_will_end",
+            topology::BILLING_EVENTS,
+        ),
+        ("platform.invoice.paid", topology::BILLING_EVENTS),
+        (
+            "platform.checkout.session.async_payment_failed",
+            topology::BILLING_EVENTS,
+        ),
+        ("platform.charge.refunded", topology::BILLING_EVENTS),
+        ("platform.charge.refund.updated", topology::BILLING_EVENTS),
+        ("platform.refund.created", topology::BILLING_EVENTS),
+        ("platform.charge.dispute.created", topology::BILLING_EVENTS),
+        ("platform.charge.succeeded", topology::ARCHIVE_EVENTS),
+        ("platform.customer.updated", topology::ARCHIVE_EVENTS),
+        ("platform.payment_intent.succeeded", topology::ARCHIVE_EVENTS),
+        ("platform.v1.invoice.paid", topology::ARCHIVE_EVENTS),
+        ("platform.type.of.the.future", topology::ARCHIVE_EVENTS),
+        ("connect.invoice.paid", topology::ARCHIVE_EVENTS),
+        ("connect.account.updated", topology::ARCHIVE_EVENTS),
+    ];
+    for (key, queue) in cases {
+        publisher
+            .publish(message(topology::STRIPE_EVENTS, key, key))
+            .await
+            .expect("routed");
+        let arrived = broker
+            .take(queue)
+            .await
+            .unwrap_or_else(|| panic!("{key} is not in {queue}"));
+        assert_eq!(arrived.delivery.routing_key.as_str(), key);
+    }
+    for family in &topology.queues {
+        assert_eq!(
+            broker.ready(&family.name).await,
+            Some(0),
+            "{} has only its own",
+            family.name
+        );
+    }
+    publisher
+        .publish(message(topology::ALERTS, "warning.test", "a"))
+        .await
+        .expect("routed");
+    assert!(broker.take(topology::ALERTS_RAISE).await.is_some());
+    publisher
+        .publish(message(topology::COMMANDS, topology::ESCROW_COMMANDS, "c"))
+        .await
+        .expect("routed");
+    assert!(broker.take(topology::ESCROW_COMMANDS).await.is_some());
+}
+
+#[tokio::test]
+async fn other_arguments_are_a_clear_error_that_names_everything_in_the_way() {
+    let bench = Bench::new().await;
+    let other = Topology::default()
+        .with_exchange(topology::ALERTS, Routing::Direct)
+        .with_queue(QueueFamily {
+            delivery_limit: 7,
+            ..bench.family.clone()
+        })
+        .with_queue(QueueFamily {
+            max_length: Some(5),
+            ..QueueFamily::new("alerts")
+        })
+        .with_queue(QueueFamily::new("new"));
+    let error = other.declare(&bench.config).await.expect_err("in the way");
+    let TopologyError::Conflicts(conflicts) = &error else {
+        panic!("{error:?}")
+    };
+    let found = conflicts
+        .iter()
+        .map(|conflict| (conflict.object, conflict.name.as_str(), conflict.argument.as_deref()))
+        .collect::<Vec<_>>();
+    let expected = [
+        ("exchange", topology::ALERTS, Some("type")),
+        ("queue", QUEUE, Some("x-delivery-limit")),
+        ("queue", "alerts", Some("x-max-length")),
+    ];
+    assert_eq!(found, expected);
+    let text = error.to_string();
+    assert!(
+        text.contains("'work'") && text.contains("'x-delivery-limit'") && text.contains("delete it"),
+        "{text}"
+    );
+    assert_eq!(
+        bench.broker.ready("new").await,
+        Some(0),
+        "the rest is declared all the same"
+    );
+}
+
+#[tokio::test]
+async fn another_delay_is_another_queue_and_no_conflict() {
+    let bench = Bench::new().await;
+    let slower = QueueFamily {
+        retry: RetrySchedule::new([Duration::from_secs(3)]),
+        ..bench.family.clone()
+    };
+    Topology::one_queue(slower)
+        .declare(&bench.config)
+        .await
+        .expect("no conflict");
+    assert_eq!(bench.broker.ready("work.retry.3s").await, Some(0));
+}
+
+/// The broker looks for the target again after three minutes only, so the test asks for what must hold meanwhile.
+#[tokio::test]
+async fn a_missing_dead_letter_target_keeps_the_message() {
+    let bench = Bench::new().await;
+    let channel = bench.broker.channel().await;
+    channel
+        .queue_delete(QUEUE.into(), QueueDeleteOptions::default())
+        .await
+        .expect("deleted");
+    let retry = "work.retry.100ms";
+    for id in ["1", "2", "3"] {
+        bench
+            .publisher
+            .publish(support::to_queue(retry, id))
+            .await
+            .expect("published");
+    }
+    eventually(PATIENCE, || async { bench.ready(retry).await == 0 }).await;
+    eventually(PATIENCE, || async {
+        bench.number(retry, "messages_dlx").await == Some(3)
+    })
+    .await;
+    assert_eq!(bench.number(retry, "messages").await, Some(3));
+}
