@@ -112,7 +112,10 @@ async fn what_arrives_is_what_was_published() {
     assert_eq!(properties.timestamp(), &Some(outgoing.timestamp));
     assert_eq!(properties.delivery_mode(), &Some(2));
     let headers = properties.headers().as_ref().unwrap().inner();
-    let ours = headers.keys().filter(|name| name.as_str() != "x-delivery-count").count();
+    let ours = headers
+        .keys()
+        .filter(|name| name.as_str() != "x-delivery-count")
+        .count();
     assert_eq!(ours, 3);
 }
 
