@@ -1,0 +1,202 @@
+//! A broker that blocks, stops, dies or misses a queue. Each test has a broker of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use bus::{BrokerConfig, PublishError, Publisher, PublisherConfig, Topology};
+use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use support::{PATIENCE, QUEUE, family, to_queue};
+use testkit::{PrivateBroker, eventually};
+use tokio::task::JoinSet;
+
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+fn publisher_for(broker: &PrivateBroker) -> Publisher {
+    Publisher::start(PublisherConfig {
+        topology: Topology::one_queue(family()),
+        confirm_timeout: Duration::from_millis(500),
+        max_in_flight: 50,
+        ..PublisherConfig::new(BrokerConfig::new(broker.amqp_url(), "bus-test"))
+    })
+}
+
+async fn channel_of(broker: &PrivateBroker) -> (Connection, Channel) {
+    let connection = Connection::connect(broker.amqp_url(), ConnectionProperties::default())
+        .await
+        .expect("connects");
+    let channel = connection.create_channel().await.expect("a channel");
+    (connection, channel)
+}
+
+async fn ready(channel: &Channel, queue: &str) -> u32 {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(queue.into(), passive, FieldTable::default())
+        .await
+        .expect("it exists")
+        .message_count()
+}
+
+async fn take_all(channel: &Channel, queue: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Some(message) = channel
+        .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+        .await
+        .expect("get")
+    {
+        ids.push(
+            message
+                .delivery
+                .properties
+                .message_id()
+                .as_ref()
+                .expect("an id")
+                .to_string(),
+        );
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocked_broker_is_an_error_at_once_and_publishing_recovers() {
+    let broker = PrivateBroker::start().await;
+    let publisher = publisher_for(&broker);
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    publisher.publish(to_queue(QUEUE, "before")).await.expect("published");
+
+    broker
+        .ctl(&["set_vm_memory_high_watermark", "0"])
+        .await
+        .expect("blocked");
+    // The broker tells a connection that it is blocked when the next message arrives on it.
+    let mut crowd = JoinSet::new();
+    for number in 0..200 {
+        let publisher = publisher.clone();
+        crowd.spawn(async move { publisher.publish(to_queue(QUEUE, &format!("crowd_{number}"))).await });
+    }
+    let outcomes = crowd.join_all().await;
+    let stored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!(publisher.in_flight() <= 50, "memory is bounded by the limit");
+    eventually(PATIENCE, || async { publisher.check() == Err(PublishError::Blocked) }).await;
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert_eq!(
+            publisher.publish(to_queue(QUEUE, "blocked")).await,
+            Err(PublishError::Blocked)
+        );
+        assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    }
+    assert!(!publisher.is_ready());
+
+    broker
+        .ctl(&["set_vm_memory_high_watermark", "0.6"])
+        .await
+        .expect("unblocked");
+    publisher.wait_ready(Duration::from_secs(5)).await.expect("it recovers");
+    publisher.publish(to_queue(QUEUE, "after")).await.expect("published");
+    eventually(PATIENCE, || async { publisher.in_flight() == 0 }).await;
+
+    let (_connection, channel) = channel_of(&broker).await;
+    let ids = take_all(&channel, QUEUE).await;
+    assert!(ids.contains(&"before".to_owned()) && ids.contains(&"after".to_owned()));
+    assert!(!ids.contains(&"blocked".to_owned()), "what was refused was never sent");
+    assert!(
+        ids.iter().filter(|id| id.starts_with("crowd_")).count() >= stored,
+        "what was confirmed is there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
+    let mut broker = PrivateBroker::start().await;
+    let publisher = publisher_for(&broker);
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    let stop = tokio_util::sync::CancellationToken::new();
+    let (stream, stopped) = (publisher.clone(), stop.clone());
+    let load = tokio::spawn(async move {
+        let (mut stored, mut slowest, mut number) = (Vec::new(), Duration::ZERO, 0_u32);
+        while !stopped.is_cancelled() {
+            let started = Instant::now();
+            match stream.publish(to_queue(QUEUE, &number.to_string())).await {
+                Ok(()) => stored.push(number.to_string()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+            slowest = slowest.max(started.elapsed());
+            number += 1;
+        }
+        (stored, slowest)
+    });
+    eventually(PATIENCE, || async { publisher.is_ready() }).await;
+    broker.kill9().await.expect("killed");
+    eventually(PATIENCE, || async { !publisher.is_ready() }).await;
+    for _ in 0..5 {
+        let started = Instant::now();
+        assert_eq!(
+            publisher.publish(to_queue(QUEUE, "away")).await,
+            Err(PublishError::Unavailable)
+        );
+        assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+    }
+    broker.start_again().await.expect("started");
+    publisher
+        .wait_ready(Duration::from_secs(5))
+        .await
+        .expect("it recovers within seconds");
+    publisher.publish(to_queue(QUEUE, "after")).await.expect("published");
+    stop.cancel();
+    let (stored, slowest) = load.await.expect("no panic");
+    assert!(slowest < Duration::from_secs(1), "a publish took {slowest:?}");
+
+    let (_connection, channel) = channel_of(&broker).await;
+    let ids = take_all(&channel, QUEUE)
+        .await
+        .into_iter()
+        .collect::<std::collections::HashSet<_>>();
+    let lost = stored.iter().filter(|id| !ids.contains(*id)).collect::<Vec<_>>();
+    assert!(lost.is_empty(), "confirmed and lost: {lost:?} of {}", stored.len());
+}
+
+/// The broker asks again for a missing target every three minutes; this one is told to ask every second.
+#[tokio::test]
+async fn a_missing_dead_letter_target_delays_a_retry_and_loses_nothing() {
+    let broker = PrivateBroker::start().await;
+    let sooner = "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 1000).";
+    broker.ctl(&["eval", sooner]).await.expect("set");
+    let publisher = publisher_for(&broker);
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    let (_connection, channel) = channel_of(&broker).await;
+    channel
+        .queue_delete(QUEUE.into(), QueueDeleteOptions::default())
+        .await
+        .expect("deleted");
+    for id in ["1", "2", "3"] {
+        publisher
+            .publish(to_queue("work.retry.100ms", id))
+            .await
+            .expect("published");
+    }
+    let expired = || async { ready(&channel, "work.retry.100ms").await == 0 };
+    eventually(PATIENCE, expired).await;
+    let config = BrokerConfig::new(broker.amqp_url(), "bus-test");
+    Topology::one_queue(family())
+        .declare(&config)
+        .await
+        .expect("declared again");
+    eventually(PATIENCE, || async { ready(&channel, QUEUE).await == 3 }).await;
+    let mut ids = take_all(&channel, QUEUE).await;
+    ids.sort();
+    assert_eq!(ids, ["1", "2", "3"]);
+}
