@@ -10,7 +10,7 @@
 //! | absent, or an empty value | [`Missing`](SignatureError::Missing) | |
 //! | longer than 8 KiB, more than 16 `v1`, a byte that is not printable ASCII | [`Malformed`](SignatureError::Malformed) | bounded work for a forger |
 //! | several `v1`, one of them right, anything beside it | accepted | rotation |
-//! | a `v1` that is not 64 hex digits (`v1=bad_signature`, `v1=<sig>=`) | matches nothing | as the official libraries, Node and Python apart for the trailing `=` |
+//! | a `v1` that is not 64 hex digits (`v1=bad_signature`, `v1=<sig>=`) | matches nothing | it is no MAC; of the official libraries Node and Python let the trailing `=` pass |
 //! | only `v0`, or `V1=`, or `t=1, v1=..` (the name is then `" v1"`) | `Malformed`, there is no `v1` | only `v1` counts and nothing is trimmed |
 //! | `v1` in upper-case hex | accepted | it is the same MAC (as Go and Rust) |
 //! | stray commas, an element without `=`, unknown names | ignored | as Python, Node and Java |

@@ -52,11 +52,11 @@ pub enum ViewError {
     #[error("the event carries no object")]
     NoObject,
     /// `data.object` is of another kind than the view.
-    #[error("the event carries a {found}, not a {expected}")]
+    #[error("the event carries an object of kind {found}, not {expected}")]
     OtherObject {
         /// The kind of the view, as Stripe names it.
         expected: &'static str,
-        /// The first 64 characters of what `data.object.object` says; `nameless object` where it says nothing.
+        /// The first 64 characters of what `data.object.object` says; `unknown` where it says nothing.
         found: String,
     },
     /// A field cannot be used.
@@ -252,10 +252,7 @@ impl<'a> EventView<'a> {
         if found.as_deref() == Some(kind) {
             return Ok(object);
         }
-        let found = found.map_or_else(
-            || "nameless object".to_owned(),
-            |found| found.chars().take(64).collect(),
-        );
+        let found = found.map_or_else(|| "unknown".to_owned(), |found| found.chars().take(64).collect());
         Err(ViewError::OtherObject { expected: kind, found })
     }
 }
