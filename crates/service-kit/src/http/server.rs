@@ -27,7 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a closing connection may linger.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections per worker; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 8_192;
+const MAX_CONNECTIONS: usize = 1_024;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 /// How long requests in work may take after a stop. Below the drain's deadline.

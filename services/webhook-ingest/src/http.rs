@@ -1,0 +1,203 @@
+//! The HTTP edge of ingest: reads a body within its limits, hands it over, answers.
+//!
+//! Memory is bounded twice: one body by `WEBHOOK_MAX_BODY_BYTES`, which also holds for chunked bodies of unknown length, and
+//! all bodies in work together by [`BODIES_KIB`]. What does not fit waits a moment and is then answered 503.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::error::PayloadError;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use service_kit::http::{CallerAddress, is_timeout};
+use service_kit::problem::Problem;
+use service_kit::request_id::RequestId;
+use service_kit::trace;
+use stripe_gateway::signature::Secrets;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::endpoint::Endpoint;
+use crate::meters::{ACCEPTED, Meters};
+use crate::receive::{Delivery, Receiver};
+use crate::refusal::Refusal;
+
+/// Bodies in work at one time, in KiB.
+const BODIES_KIB: usize = 24 * 1024;
+/// How long a body may wait for its share.
+const ADMISSION_WAIT: Duration = Duration::from_millis(100);
+
+static STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
+static TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
+
+/// What both endpoints share.
+pub(crate) struct Shared {
+    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) max_body_bytes: usize,
+    bodies: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn new(receiver: Arc<Receiver>, max_body_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            receiver,
+            max_body_bytes,
+            bodies: Semaphore::new(BODIES_KIB),
+        })
+    }
+}
+
+/// One endpoint: what it shares with the other, its secrets and its meters.
+pub(crate) struct Door {
+    shared: Arc<Shared>,
+    endpoint: Endpoint,
+    secrets: Secrets,
+    meters: Meters,
+}
+
+impl Door {
+    pub(crate) fn new(shared: Arc<Shared>, endpoint: Endpoint, secrets: Secrets) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            endpoint,
+            secrets,
+            meters: Meters::new(endpoint),
+        })
+    }
+
+    /// Adds the endpoint's route.
+    pub(crate) fn configure(self: Arc<Self>, config: &mut ServiceConfig) {
+        let path = self.endpoint.path();
+        let handler = move |request: HttpRequest, id: RequestId, payload: Payload| {
+            let door = Arc::clone(&self);
+            async move { door.answer(&request, &id, payload).await }
+        };
+        config.service(web::resource(path).route(web::post().to(handler)));
+    }
+
+    async fn answer(&self, request: &HttpRequest, id: &RequestId, payload: Payload) -> Result<HttpResponse, Problem> {
+        let started = Instant::now();
+        let outcome = match self.take(request, payload).await {
+            Ok(event_id) => {
+                tracing::debug!(request_id = %id, event_id, endpoint = %self.endpoint, "accepted a delivery");
+                Ok(accepted(&event_id))
+            }
+            Err(refusal) => {
+                let address = CallerAddress::of(request).0;
+                Err(self.shared.receiver.refuse(self.endpoint, address, id, refusal))
+            }
+        };
+        let word = outcome.as_ref().map_or_else(Refusal::code, |_| ACCEPTED);
+        self.meters.count(word, started.elapsed().as_secs_f64());
+        outcome.map_err(|refusal| refusal.problem())
+    }
+
+    async fn take(&self, request: &HttpRequest, payload: Payload) -> Result<String, Refusal> {
+        let received_at = self.shared.receiver.clock.now();
+        let (body, _share) = self.shared.read_body(request, payload).await?;
+        let mut signatures = request.headers().get_all(&STRIPE_SIGNATURE).map(HeaderValue::as_bytes);
+        let (first, second) = (signatures.next(), signatures.next());
+        // Several headers are one list by RFC 9110; joined, they are refused for their second `t`.
+        let joined = second.map(|second| [first.unwrap_or_default(), second].join(&b','));
+        let signature = joined.as_deref().or(first);
+        let traceparent = request.headers().get(&TRACEPARENT).map(HeaderValue::as_bytes);
+        let (endpoint, secrets) = (self.endpoint, &self.secrets);
+        let delivery = Delivery {
+            endpoint,
+            secrets,
+            signature,
+            traceparent,
+            body,
+            received_at,
+        };
+        self.shared.receiver.receive(delivery).await
+    }
+}
+
+impl Shared {
+    /// Reads a body. The permit is its share of the memory for bodies and must live as long as the body is in work.
+    async fn read_body(
+        &self,
+        request: &HttpRequest,
+        mut payload: Payload,
+    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
+        let limit = self.max_body_bytes;
+        let declared = declared_length(request);
+        if declared.is_some_and(|length| length > limit) {
+            return Err(Refusal::TooLarge { limit });
+        }
+        let mut share = self.admit(declared.unwrap_or_default()).await?;
+        let mut held = share.num_permits();
+        let mut first = Bytes::new();
+        let mut whole: Option<BytesMut> = None;
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| unreadable(&error, limit))?;
+            let length = whole
+                .as_ref()
+                .map_or(first.len(), BytesMut::len)
+                .saturating_add(chunk.len());
+            if length > limit {
+                return Err(Refusal::TooLarge { limit });
+            }
+            if kib(length) > held {
+                share.merge(self.admit(length.saturating_sub(held.saturating_mul(1024))).await?);
+                held = share.num_permits();
+            }
+            match &mut whole {
+                Some(whole) => whole.extend_from_slice(&chunk),
+                None if first.is_empty() => first = chunk,
+                None => {
+                    let mut joined = BytesMut::with_capacity(declared.unwrap_or(length).max(length));
+                    joined.extend_from_slice(&first);
+                    joined.extend_from_slice(&chunk);
+                    whole = Some(joined);
+                }
+            }
+        }
+        Ok((whole.map_or(first, BytesMut::freeze), share))
+    }
+
+    async fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
+        let wanted = u32::try_from(kib(bytes)).unwrap_or(u32::MAX);
+        if let Ok(share) = self.bodies.try_acquire_many(wanted) {
+            return Ok(share);
+        }
+        match tokio::time::timeout(ADMISSION_WAIT, self.bodies.acquire_many(wanted)).await {
+            Ok(Ok(share)) => Ok(share),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Saturated),
+        }
+    }
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
+}
+
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    request
+        .headers()
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn unreadable(error: &PayloadError, limit: usize) -> Refusal {
+    match error {
+        PayloadError::Overflow => Refusal::TooLarge { limit },
+        error if is_timeout(error) => Refusal::TimedOut,
+        _ => Refusal::Incomplete,
+    }
+}
+
+/// The answer to an event that the broker holds. An event's id has no character that JSON escapes.
+fn accepted(event_id: &str) -> HttpResponse {
+    let body = ["{\"received\":true,\"event_id\":\"", event_id, "\"}"].concat();
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        .body(body)
+}

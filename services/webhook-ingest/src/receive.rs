@@ -1,0 +1,130 @@
+//! The use case: a delivery comes in, is judged, is published, and is answered.
+//!
+//! Order, and why: the signature over the raw bytes first, so that nothing unsigned is parsed; then the envelope; then the
+//! broker, and 200 only after its confirm (ING-3). Bad attempts are counted per address after they were judged, so that a
+//! good delivery is never throttled (ING-6), whoever else sits behind its address.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use bus::{AlertRaiser, Publisher};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use domain::alert::{Alert, AlertKind};
+use service_kit::clock::Clock;
+use service_kit::log_budget::LogBudget;
+use service_kit::rate_limit::AddressLimit;
+use service_kit::request_id::RequestId;
+use service_kit::trace::TraceContext;
+use stripe_gateway::envelope;
+use stripe_gateway::signature::{self, Secrets};
+
+use crate::api_versions::ApiVersions;
+use crate::endpoint::Endpoint;
+use crate::message;
+use crate::refusal::Refusal;
+
+/// Bad attempts per address and minute that get an answer of their own.
+const BAD_ATTEMPTS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+/// Log lines per second about refused deliveries; the metrics count every one.
+const LOG_LINES: u32 = 20;
+
+/// A delivery as it arrived.
+#[derive(Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) secrets: &'a Secrets,
+    pub(crate) signature: Option<&'a [u8]>,
+    pub(crate) traceparent: Option<&'a [u8]>,
+    pub(crate) body: Bytes,
+    pub(crate) received_at: DateTime<Utc>,
+}
+
+/// Receives deliveries.
+pub(crate) struct Receiver {
+    pub(crate) publisher: Publisher,
+    pub(crate) alerts: AlertRaiser,
+    pub(crate) clock: Clock,
+    pub(crate) livemode: bool,
+    pub(crate) tolerance_seconds: u64,
+    versions: ApiVersions,
+    bad_attempts: AddressLimit,
+    log_lines: LogBudget,
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        publisher: Publisher,
+        alerts: AlertRaiser,
+        clock: Clock,
+        livemode: bool,
+        tolerance_seconds: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            publisher,
+            alerts,
+            clock,
+            livemode,
+            tolerance_seconds,
+            versions: ApiVersions::default(),
+            bad_attempts: AddressLimit::per_minute(BAD_ATTEMPTS),
+            log_lines: LogBudget::per_second(LOG_LINES),
+        })
+    }
+
+    /// Judges a delivery and publishes its event. `Ok` is the event's id, and means that the broker holds the event.
+    pub(crate) async fn receive(&self, delivery: Delivery<'_>) -> Result<String, Refusal> {
+        let Delivery {
+            endpoint,
+            secrets,
+            signature,
+            traceparent,
+            body,
+            received_at,
+        } = delivery;
+        let now = self.clock.unix_seconds();
+        signature::verify(signature, &body, secrets, now, self.tolerance_seconds).map_err(Refusal::Signature)?;
+        let trace = TraceContext::continue_or_start(traceparent);
+        let message = {
+            let envelope = envelope::peek(&body).map_err(Refusal::Payload)?;
+            if envelope.livemode != Some(self.livemode) {
+                self.alerts
+                    .raise(livemode_alert(endpoint, self.livemode, envelope.livemode));
+            }
+            if let Some(alert) = self.versions.count(envelope.api_version.as_deref()) {
+                self.alerts.raise(alert);
+            }
+            message::of_event(endpoint, &envelope, body.clone(), received_at, trace)
+        };
+        let event_id = message.message_id.clone();
+        self.publisher.publish(message).await.map_err(Refusal::Broker)?;
+        Ok(event_id)
+    }
+
+    /// Counts a refusal against its sender, tells a person, and gives the refusal to answer with.
+    pub(crate) fn refuse(&self, endpoint: Endpoint, address: IpAddr, id: &RequestId, refusal: Refusal) -> Refusal {
+        if let Some(alert) = refusal.alert(endpoint) {
+            self.alerts.raise(alert.with("address", address));
+        }
+        if let Some(left_out) = self.log_lines.take(self.clock.unix_seconds()) {
+            let (code, reason) = (refusal.code(), refusal.reason());
+            tracing::warn!(request_id = %id, %endpoint, code, reason, %address, left_out, "refused a delivery");
+        }
+        if !refusal.is_bad_attempt() {
+            return refusal;
+        }
+        match self.bad_attempts.count(address) {
+            Ok(()) => refusal,
+            Err(wait) => Refusal::Throttled { wait },
+        }
+    }
+}
+
+fn livemode_alert(endpoint: Endpoint, ours: bool, theirs: Option<bool>) -> Alert {
+    let theirs = theirs.map_or("none", |live| if live { "live" } else { "test" });
+    let summary = format!("Events of another mode arrive at the {endpoint} endpoint; they are kept and never applied");
+    Alert::new(AlertKind::LivemodeMismatch, endpoint.as_str(), summary)
+        .with("expected", if ours { "live" } else { "test" })
+        .with("found", theirs)
+}
