@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "the Python package judges the age by the real clock"
 )]
@@ -73,17 +74,17 @@ fn installed(name: &str, recipe: &str, files: &[&str], install: impl FnOnce(&Pat
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return folder;
     }
-    let fresh = cache.join(format!("{name}.{}", std::process::id()));
-    fs::create_dir_all(&fresh).unwrap();
+    fs::create_dir_all(&cache).unwrap();
+    let fresh = tempfile::Builder::new().prefix(name).tempdir_in(&cache).unwrap();
     for file in files {
-        fs::copy(sources().join(file), fresh.join(file)).unwrap();
+        fs::copy(sources().join(file), fresh.path().join(file)).unwrap();
     }
-    install(&fresh);
-    fs::write(fresh.join("installed-from"), &wanted).unwrap();
+    install(fresh.path());
+    fs::write(fresh.path().join("installed-from"), &wanted).unwrap();
     if folder.exists() {
         fs::remove_dir_all(&folder).unwrap();
     }
-    fs::rename(&fresh, &folder).unwrap();
+    fs::rename(fresh.keep(), &folder).unwrap();
     folder
 }
 

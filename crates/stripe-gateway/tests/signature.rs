@@ -114,7 +114,7 @@ fn signatures() {
         (format!("t={t},v1"), MALFORMED),
         (format!("t={t}"), MALFORMED),
         (format!("v1={good}"), MALFORMED),
-        (format!("{good}"), MALFORMED),
+        (good.clone(), MALFORMED),
         ("bad_header".to_owned(), MALFORMED),
         (" ".to_owned(), MALFORMED),
         (",".to_owned(), MALFORMED),
