@@ -1,0 +1,146 @@
+//! Errors in Stripe's shape, and whether the idempotency store may keep them.
+
+use serde_json::{Map, Value, json};
+
+/// An error answer.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    pub(crate) status: u16,
+    pub(crate) kind: &'static str,
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    pub(crate) param: Option<String>,
+    pub(crate) extra: Map<String, Value>,
+    /// True when the endpoint had begun to execute: such a result is kept under its idempotency key.
+    pub(crate) executed: bool,
+}
+
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            code: None,
+            message: message.into(),
+            param: None,
+            extra: Map::new(),
+            executed: false,
+        }
+    }
+
+    /// A parameter that did not validate: nothing ran, nothing is stored.
+    pub(crate) fn invalid(param: &str, code: &str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(400, "invalid_request_error", message);
+        error.param = Some(param.to_owned());
+        error.code = (!code.is_empty()).then(|| code.to_owned());
+        error
+    }
+
+    /// The object's state does not allow the call.
+    pub(crate) fn state(code: &str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(400, "invalid_request_error", message);
+        error.code = (!code.is_empty()).then(|| code.to_owned());
+        error.executed = true;
+        error
+    }
+
+    pub(crate) fn missing(what: &str, id: &str, param: &str) -> Self {
+        let mut error = Self::new(
+            if param == "id" { 404 } else { 400 },
+            "invalid_request_error",
+            format!("No such {what}: '{id}'"),
+        );
+        error.code = Some("resource_missing".to_owned());
+        error.param = Some(param.to_owned());
+        error.executed = true;
+        error
+    }
+
+    pub(crate) fn unknown_route(method: &str, path: &str) -> Self {
+        Self::new(
+            404,
+            "invalid_request_error",
+            format!("Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs."),
+        )
+    }
+
+    pub(crate) fn unauthorised(message: impl Into<String>) -> Self {
+        Self::new(401, "invalid_request_error", message)
+    }
+
+    pub(crate) fn card(failure: &crate::state::payment::Failure) -> Self {
+        let mut error = Self::new(402, "card_error", failure.message);
+        error.code = Some(failure.code.to_owned());
+        if let Some(decline) = failure.decline_code {
+            error.extra.insert("decline_code".to_owned(), decline.into());
+        }
+        error.executed = true;
+        error
+    }
+
+    pub(crate) fn idempotency(message: impl Into<String>) -> Self {
+        Self::new(400, "idempotency_error", message)
+    }
+
+    pub(crate) fn key_in_use() -> Self {
+        let mut error = Self::new(
+            409,
+            "idempotency_error",
+            "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through). Please try again later.",
+        );
+        error.code = Some("idempotency_key_in_use".to_owned());
+        error
+    }
+
+    pub(crate) fn rate_limit(lock: bool) -> Self {
+        let mut error = Self::new(
+            429,
+            "invalid_request_error",
+            "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
+        );
+        error.code = Some("rate_limit".to_owned());
+        if lock {
+            error.message = "This object cannot be accessed right now because another API request or Stripe process is currently accessing it.".to_owned();
+            error.code = Some("lock_timeout".to_owned());
+        }
+        error
+    }
+
+    pub(crate) fn internal() -> Self {
+        let mut error = Self::new(500, "api_error", "An unknown error occurred");
+        error.executed = true;
+        error
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        self.extra.insert(name.to_owned(), value);
+        self
+    }
+
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        let mut inner = Map::new();
+        if let Some(code) = &self.code {
+            inner.insert("code".to_owned(), json!(code));
+            inner.insert(
+                "doc_url".to_owned(),
+                json!(format!(
+                    "https://stripe.com/docs/error-codes/{}",
+                    code.replace('_', "-")
+                )),
+            );
+        }
+        inner.insert("message".to_owned(), json!(self.message));
+        if let Some(param) = &self.param {
+            inner.insert("param".to_owned(), json!(param));
+        }
+        inner.insert(
+            "request_log_url".to_owned(),
+            json!(format!("https://dashboard.stripe.com/test/logs/{request_id}")),
+        );
+        inner.extend(self.extra.clone());
+        inner.insert("type".to_owned(), json!(self.kind));
+        json!({ "error": inner })
+    }
+}

@@ -1,0 +1,72 @@
+//! `/v1`: which call goes where. Each aggregate has a file; a route reads its parameters, refuses those it does not know, and only then
+//! changes something.
+
+mod catalog;
+mod checkout;
+mod customers;
+mod endpoints;
+mod events;
+mod invoices;
+mod paging;
+mod payments;
+mod subscriptions;
+mod test_clocks;
+
+use serde_json::Value;
+
+use crate::error::{ApiError, ApiResult};
+use crate::form::Params;
+use crate::render;
+use crate::state::World;
+use crate::state::object::Object;
+use crate::version::ApiVersion;
+
+/// A call whose outer parts (key, version, body) are already read.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) params: Params,
+    pub(crate) version: ApiVersion,
+}
+
+impl Call {
+    fn show(&self, object: Object) -> ApiResult<Value> {
+        Ok(render::object(&object, &self.version))
+    }
+}
+
+/// Does what a call asks for.
+pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
+    let expand = call.params.texts("expand")?;
+    let rest = call.path.strip_prefix("/v1/").unwrap_or_default().trim_end_matches('/');
+    let parts: Vec<&str> = rest.split('/').collect();
+    let (first, tail) = parts.split_first().ok_or_else(|| unknown(call))?;
+    let at = (call.method.as_str(), tail);
+    let answer = match *first {
+        "customers" => customers::customers(world, call, at),
+        "payment_methods" => customers::payment_methods(world, call, at),
+        "products" => catalog::products(world, call, at),
+        "prices" => catalog::prices(world, call, at),
+        "subscriptions" => subscriptions::subscriptions(world, call, at),
+        "invoices" => invoices::invoices(world, call, at),
+        "invoiceitems" => invoices::invoice_items(world, call, at),
+        "invoice_payments" => invoices::invoice_payments(world, call, at),
+        "checkout" => checkout::sessions(world, call, at),
+        "payment_intents" => payments::intents(world, call, at),
+        "charges" => payments::charges(world, call, at),
+        "refunds" => payments::refunds(world, call, at),
+        "disputes" => payments::disputes(world, call, at),
+        "events" => events::events(world, call, at),
+        "webhook_endpoints" => endpoints::endpoints(world, call, at),
+        "test_helpers" => test_clocks::test_clocks(world, call, at),
+        _ => Err(unknown(call)),
+    };
+    let mut answer = answer?;
+    render::expand(world, &mut answer, &expand, &call.version)?;
+    Ok(answer)
+}
+
+fn unknown(call: &Call) -> ApiError {
+    ApiError::unknown_route(&call.method, &call.path)
+}

@@ -1,0 +1,63 @@
+//! Events: what happened, with a snapshot from which the body of each endpoint's version is made.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Cause;
+use super::object::Object;
+
+/// Events older than this many are forgotten.
+const MAX_EVENTS: usize = 100_000;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) created: i64,
+    pub(crate) account: Option<String>,
+    pub(crate) livemode: bool,
+    pub(crate) cause: Cause,
+    pub(crate) object: Object,
+    pub(crate) previous: Option<Object>,
+    /// Overrides the endpoint's version in the body's `api_version`.
+    pub(crate) api_version: Option<String>,
+    /// The body as it is, for thin events and for bodies made up by a test.
+    pub(crate) verbatim: Option<Value>,
+}
+
+/// The events so far, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    events: VecDeque<Arc<Event>>,
+    by_id: HashMap<String, Arc<Event>>,
+    total: u64,
+}
+
+impl EventLog {
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        self.total += 1;
+        self.by_id.insert(event.id.clone(), Arc::clone(&event));
+        self.events.push_back(event);
+        if self.events.len() > MAX_EVENTS
+            && let Some(old) = self.events.pop_front()
+        {
+            self.by_id.remove(&old.id);
+        }
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Event>> {
+        self.by_id.get(id)
+    }
+
+    /// How many events there ever were.
+    pub(crate) const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Event)> {
+        self.events.iter().map(|event| (event.id.as_str(), event.as_ref()))
+    }
+}
