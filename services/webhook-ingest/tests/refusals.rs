@@ -190,7 +190,8 @@ async fn bodies_over_the_limit_get_413_declared_or_in_chunks() {
 async fn slow_cut_and_malformed_bodies_end_in_a_4xx_and_never_hang() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;
-    let head = format!("POST {PLATFORM_PATH} HTTP/1.1\r\nhost: x\r\nstripe-signature: t=1,v1=00\r\n");
+    let head =
+        format!("POST {PLATFORM_PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nstripe-signature: t=1,v1=00\r\n");
     let started = Instant::now();
     let slow = ingest
         .send(format!("{head}content-length: 100\r\n\r\n{{").as_bytes())

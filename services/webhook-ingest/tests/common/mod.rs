@@ -120,7 +120,8 @@ impl Ingest {
         // A server that refuses a head closes without reading the rest, which may cut off our writing and its answer.
         let _ = stream.write_all(request).await;
         let mut bytes = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut bytes))
+        let read = async { while !is_complete(&bytes) && stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {} };
+        tokio::time::timeout(Duration::from_secs(10), read)
             .await
             .expect("an answer");
         Answer::parse(&bytes)
@@ -139,6 +140,18 @@ impl Ingest {
             "holdfast_webhooks_total{{endpoint=\"{endpoint}\",outcome=\"{outcome}\"}}"
         ))
     }
+}
+
+/// Whether the head and as many bytes as it declares are there.
+fn is_complete(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.is_some_and(|length| bytes.len() >= end + 4 + length)
 }
 
 fn head(path: &str, headers: &[(&str, &[u8])]) -> Vec<u8> {
