@@ -1,2 +1,7 @@
-//! Under construction.
-fn main() {}
+//! `cargo dev`: the whole system on one machine, without anything installed before but the Rust toolchain.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dev::cli::main()
+}

@@ -151,18 +151,19 @@ impl Broker {
         self.private.as_ref()?.server.pid()
     }
 
-    /// Whether it runs; a broker that was given always counts as running.
+    /// Whether it runs, with its epmd; a broker that was given always counts as running.
     pub fn is_running(&mut self) -> bool {
-        self.private.as_mut().is_none_or(|private| private.server.is_running())
+        self.private
+            .as_mut()
+            .is_none_or(|private| private.server.is_running() && private.node.epmd_is_running())
     }
 
     /// Starts it again after [`Broker::stop`] or [`Broker::kill9`] or a crash: same data, ports and URLs.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         let private = self.ours()?;
         private.node.start_epmd(private.ports).await?;
-        let ready = async || {
-            speaks_amqp(private.ports.amqp).await && (!private.management || speaks_http(private.ports.api).await)
-        };
+        let (ports, management) = (private.ports, private.management);
+        let ready = || async move { speaks_amqp(ports.amqp).await && (!management || speaks_http(ports.api).await) };
         private.server.start(private.start_limit, ready).await
     }
 
@@ -235,6 +236,13 @@ impl Broker {
 }
 
 impl Node {
+    fn epmd_is_running(&mut self) -> bool {
+        match self {
+            Self::Binaries { epmd, .. } => epmd.as_mut().is_some_and(|process| process.ended().is_none()),
+            Self::Docker(_) => true,
+        }
+    }
+
     /// The daemon through which Erlang nodes find each other. A broker starts one itself if there is none, which then outlives
     /// everything: so there always is one, and it is ours.
     async fn start_epmd(&mut self, ports: Ports) -> Result<(), Error> {
@@ -246,7 +254,7 @@ impl Node {
         }
         let mut process = Process::spawn(epmd_spec.clone())?;
         process
-            .wait_until(EPMD_LIMIT, async || connect(ports.epmd).await.is_some())
+            .wait_until(EPMD_LIMIT, || async move { connect(ports.epmd).await.is_some() })
             .await?;
         *epmd = Some(process);
         Ok(())

@@ -37,7 +37,7 @@ pub use nix::sys::signal::Signal;
 pub use packages::{Tool, ensure_tools};
 pub use ports::{free_ports, preferred_port};
 pub use postgres::{Durability, Postgres, PostgresOptions};
-pub use process::{Process, Spec};
+pub use process::{Process, Spec, spawn_tied, tied_command};
 
 /// Where a step tells the user what it is doing, one line at a time.
 pub type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);

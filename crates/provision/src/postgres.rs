@@ -140,11 +140,9 @@ impl Postgres {
     /// Starts it again after [`Postgres::stop`] or [`Postgres::kill9`] or a crash: same data, port and URL.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         let url = self.url.clone();
+        let ready = || async { answer(&url).await.is_ok() };
         let private = self.ours()?;
-        private
-            .server
-            .start(private.start_limit, async || answer(&url).await.is_ok())
-            .await
+        private.server.start(private.start_limit, ready).await
     }
 
     /// Lets it end cleanly, ending its connections.

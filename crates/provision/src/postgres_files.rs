@@ -35,7 +35,8 @@ pub(crate) fn find() -> Option<PathBuf> {
         let name = name.to_string_lossy();
         name.starts_with("postgresql") || name.starts_with("pgsql-") || name.parse::<u32>().is_ok()
     });
-    let on_path = find_program("postgres").and_then(|program| program.parent().map(Path::to_owned));
+    let on_path =
+        find_program("postgres").and_then(|program| program.canonicalize().ok()?.parent().map(Path::to_owned));
     named
         .map(|entry| entry.path().join("bin"))
         .chain(on_path)

@@ -169,7 +169,11 @@ impl Process {
     }
 
     /// Waits until `ready` says so, or it ended, or `limit` has passed.
-    pub async fn wait_until(&mut self, limit: Duration, ready: impl AsyncFn() -> bool) -> Result<(), Error> {
+    pub async fn wait_until<F, Fut>(&mut self, limit: Duration, ready: F) -> Result<(), Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = bool>,
+    {
         let started = Instant::now();
         loop {
             if let Some(status) = self.ended() {
@@ -214,6 +218,23 @@ impl Drop for Process {
 }
 
 type Order = (Command, SyncSender<io::Result<Child>>);
+
+/// A command with our environment, terminal and process group that still cannot outlive us when it is started by
+/// [`spawn_tied`]: for programs that the user watches, such as a nested `cargo`.
+pub fn tied_command(program: &str, death_signal: Signal) -> Result<Command, Error> {
+    let mut words = until_parent_death(death_signal)?;
+    words.push(program.into());
+    let mut words = words.into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    Ok(command)
+}
+
+/// Starts a command from the thread that lives as long as this process; see [`tied_command`].
+pub fn spawn_tied(command: Command) -> Result<Child, Error> {
+    let program = format!("{command:?}");
+    spawn_from_keeper(command).map_err(|source| Error::Spawn { program, source })
+}
 
 fn spawn_from_keeper(command: Command) -> io::Result<Child> {
     static KEEPER: LazyLock<Sender<Order>> = LazyLock::new(|| {

@@ -25,7 +25,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it unless it runs, and waits until `ready` says that it is usable.
-    pub(crate) async fn start(&mut self, limit: Duration, ready: impl AsyncFn() -> bool) -> Result<(), Error> {
+    pub(crate) async fn start<F, Fut>(&mut self, limit: Duration, ready: F) -> Result<(), Error>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = bool>,
+    {
         if self.is_running() {
             return Ok(());
         }
