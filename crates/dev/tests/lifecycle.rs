@@ -290,9 +290,13 @@ async fn stand_in() {
     );
     let listener = TcpListener::bind(address).unwrap();
     loop {
-        let Ok((mut stream, _)) = listener.accept() else { continue };
+        let Ok((mut stream, _)) = listener.accept() else {
+            continue;
+        };
         let mut request = [0; 4096];
-        let Ok(length) = stream.read(&mut request) else { continue };
+        let Ok(length) = stream.read(&mut request) else {
+            continue;
+        };
         let body = format!("{part}\n{}", String::from_utf8_lossy(&request[..length]));
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
