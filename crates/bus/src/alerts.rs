@@ -193,11 +193,9 @@ impl AlertRaiser {
         }
     }
 
-    /// Notes an alert. Never waits, never fails.
+    /// Notes an alert, and logs it unless its key waits to be sent already. Never waits, never fails.
     pub fn raise(&self, alert: Alert) {
-        let message = AlertMessage::of(alert, (self.inner.clock)());
-        tracing::warn!(alert.key = %message.key, alert.severity = %message.severity, "{}", message.summary);
-        self.inner.shared.put(message);
+        self.inner.shared.put(AlertMessage::of(alert, (self.inner.clock)()));
         self.inner.shared.raised.notify_one();
     }
 
@@ -232,6 +230,7 @@ impl Shared {
             Entry::Occupied(mut known) => known.get_mut().merge(message),
             Entry::Vacant(_) if full => metrics::counter!("holdfast_alerts_dropped_total").increment(1),
             Entry::Vacant(free) => {
+                tracing::warn!(alert.key = %message.key, alert.severity = %message.severity, "{}", message.summary);
                 free.insert(message);
             }
         }

@@ -28,12 +28,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::connection::{self, Backoff, BrokerConfig};
 use crate::outgoing::{Outgoing, Parts, PublishError};
-use crate::topology::Topology;
+use crate::topology::{Topology, TopologyError};
 
 /// A connection that lived this long was a good one: the next loss starts the backoff anew.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// lapin announces a loss as an event; its state is read this often all the same, in case an event was missed.
 const STATE_CHECK: Duration = Duration::from_millis(100);
+/// The first declaring on an empty cluster makes dozens of replicated queues.
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a [`Publisher`] works. The defaults suit a service that publishes now and then.
 #[derive(Clone, Debug)]
@@ -321,12 +323,25 @@ enum OpenError {
     #[error("connecting")]
     Connect(#[from] connection::ConnectError),
     #[error("declaring the topology")]
-    Topology(#[from] crate::topology::TopologyError),
+    Topology(#[from] TopologyError),
+    #[error("the broker did not answer while the topology was declared")]
+    TimedOut,
 }
 
+/// A connection on a broker that has the topology. What exists with other arguments stops a service when it starts, but
+/// not one that runs (a newer version may have declared it): whether a message finds its queue, its confirm tells.
 async fn open_with_topology(broker: &BrokerConfig, topology: &Topology) -> Result<Connection, OpenError> {
     let connection = connection::open(broker, "publish").await?;
-    topology.declare_on(&connection).await?;
+    let declared = tokio::time::timeout(DECLARE_TIMEOUT, topology.declare_on(&connection)).await;
+    match declared.map_err(|_| OpenError::TimedOut)? {
+        Ok(()) => {}
+        Err(TopologyError::Conflicts(conflicts)) => {
+            for conflict in conflicts {
+                tracing::error!(%conflict, "publishing goes on with a topology that is not the declared one");
+            }
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(connection)
 }
 

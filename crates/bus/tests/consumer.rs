@@ -16,71 +16,10 @@ use std::time::Duration;
 use bus::parked::{self, Which};
 use bus::topology::QueueFamily;
 use bus::{AlertMessage, BatchError, BatchHandler, ConsumerSpec, Drained, Incoming, Verdict, consumer};
+use support::running::Running;
 use support::{Bench, PATIENCE, QUEUE, family, to_queue};
 use testkit::eventually;
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// What a handler saw of a message: its id and how often it had failed before.
-type Seen = Arc<Mutex<Vec<(String, u32)>>>;
-
-/// Judges each message by a closure, and notes what it saw.
-struct ByMessage<F> {
-    seen: Seen,
-    judge: F,
-}
-
-impl<F> BatchHandler for ByMessage<F>
-where
-    F: Fn(&Incoming, usize) -> Result<Verdict, BatchError> + Send + Sync + 'static,
-{
-    async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
-        let notes = batch
-            .iter()
-            .map(|message| (message.message_id.clone(), message.failed_attempts()));
-        self.seen.lock().unwrap().extend(notes);
-        batch.iter().map(|message| (self.judge)(message, batch.len())).collect()
-    }
-}
-
-struct Running {
-    seen: Seen,
-    cancel: CancellationToken,
-    task: JoinHandle<Drained>,
-}
-
-impl Running {
-    fn start<F>(spec: ConsumerSpec, judge: F) -> Self
-    where
-        F: Fn(&Incoming, usize) -> Result<Verdict, BatchError> + Send + Sync + 'static,
-    {
-        let seen = Seen::default();
-        let handler = ByMessage {
-            seen: Arc::clone(&seen),
-            judge,
-        };
-        let cancel = CancellationToken::new();
-        let task = tokio::spawn(consumer::run(spec, handler, cancel.clone()));
-        Self { seen, cancel, task }
-    }
-
-    fn seen(&self) -> Vec<(String, u32)> {
-        self.seen.lock().unwrap().clone()
-    }
-
-    fn times(&self, id: &str) -> usize {
-        self.seen().iter().filter(|(seen, _)| seen == id).count()
-    }
-
-    async fn stop(self) -> Drained {
-        self.cancel.cancel();
-        tokio::time::timeout(PATIENCE, self.task)
-            .await
-            .expect("it stops")
-            .expect("no panic")
-    }
-}
 
 fn retry() -> Result<Verdict, BatchError> {
     Ok(Verdict::Retry {
@@ -132,7 +71,7 @@ async fn a_delayed_retry_comes_back_with_its_attempts_counted_and_its_route_kept
         .collect::<Vec<_>>();
     running.stop().await;
     assert_eq!(attempts, [0, 1, 2]);
-    let routes = routes.lock().unwrap();
+    let routes = routes.lock().unwrap().clone();
     let sent = to_queue(QUEUE, "evt_1").body;
     assert!(
         routes
@@ -257,120 +196,6 @@ async fn an_outage_of_what_the_handler_needs_costs_no_attempts() {
     let attempts = running.seen().into_iter().map(|(_, attempts)| attempts).max();
     running.stop().await;
     assert_eq!(attempts, Some(0));
-    assert_eq!(bench.ready(QUEUE).await, 0);
-}
-
-#[tokio::test]
-async fn a_drain_finishes_the_batch_in_work_and_gives_the_rest_back() {
-    let bench = Bench::new().await;
-    struct Gated {
-        entered: Arc<Semaphore>,
-        gate: Arc<Semaphore>,
-        done: Arc<Mutex<Vec<String>>>,
-    }
-    impl BatchHandler for Gated {
-        async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
-            self.entered.add_permits(1);
-            self.gate.acquire().await.expect("open").forget();
-            self.done
-                .lock()
-                .unwrap()
-                .extend(batch.iter().map(|message| message.message_id.clone()));
-            Ok(batch.iter().map(|_| Verdict::Done).collect())
-        }
-    }
-    let (entered, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let done = Arc::new(Mutex::new(Vec::new()));
-    let ids = (0..40).map(|number| format!("evt_{number}")).collect::<HashSet<_>>();
-    for id in &ids {
-        bench.publish(id).await;
-    }
-    let spec = ConsumerSpec {
-        max_batch: 10,
-        prefetch: 1_000,
-        ..bench.spec()
-    };
-    let cancel = CancellationToken::new();
-    let handler = Gated {
-        entered: Arc::clone(&entered),
-        gate: Arc::clone(&gate),
-        done: Arc::clone(&done),
-    };
-    let task = tokio::spawn(consumer::run(spec, handler, cancel.clone()));
-    entered.acquire().await.expect("open").forget();
-    cancel.cancel();
-    // With intake stopped, what is published now stays in the queue although the consumer's window has room.
-    let late = Mutex::new(0);
-    eventually(PATIENCE, || async {
-        let id = {
-            let mut late = late.lock().unwrap();
-            *late += 1;
-            format!("late_{late}")
-        };
-        bench.publish(&id).await;
-        bench.ready(QUEUE).await >= 3
-    })
-    .await;
-    let ids = ids
-        .into_iter()
-        .chain((1..=late.into_inner().unwrap()).map(|number| format!("late_{number}")));
-    let ids = ids.collect::<HashSet<_>>();
-    gate.add_permits(1);
-    assert_eq!(task.await.expect("no panic"), Drained { unfinished: 0 });
-    let done = done.lock().unwrap().iter().cloned().collect::<HashSet<_>>();
-    assert!(
-        !done.is_empty() && done.len() <= 10,
-        "one batch was in work, not {}",
-        done.len()
-    );
-    eventually(PATIENCE, || async {
-        bench.ready(QUEUE).await as usize == ids.len() - done.len()
-    })
-    .await;
-    let left = bench.drain(QUEUE).await.into_iter().collect::<HashSet<_>>();
-    assert!(left.is_disjoint(&done));
-    assert_eq!(left.union(&done).cloned().collect::<HashSet<_>>(), ids);
-}
-
-#[tokio::test]
-async fn a_batch_that_outlives_the_deadline_is_given_back() {
-    let bench = Bench::new().await;
-    struct Stuck(Arc<Semaphore>);
-    impl BatchHandler for Stuck {
-        async fn handle(&self, _: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
-            self.0.add_permits(1);
-            std::future::pending().await
-        }
-    }
-    let spec = ConsumerSpec {
-        drain_deadline: Duration::from_millis(200),
-        ..bench.spec()
-    };
-    let entered = Arc::new(Semaphore::new(0));
-    let cancel = CancellationToken::new();
-    let task = tokio::spawn(consumer::run(spec, Stuck(Arc::clone(&entered)), cancel.clone()));
-    bench.publish("evt_1").await;
-    entered.acquire().await.expect("open").forget();
-    cancel.cancel();
-    assert_eq!(task.await.expect("no panic"), Drained { unfinished: 1 });
-    eventually(PATIENCE, || async { bench.ready(QUEUE).await == 1 }).await;
-}
-
-#[tokio::test]
-async fn a_consumer_that_loses_its_connection_goes_on_by_itself() {
-    let bench = Bench::new().await;
-    let running = Running::start(bench.spec(), |_, _| Ok(Verdict::Done));
-    bench.publish("before").await;
-    eventually(PATIENCE, || async { running.times("before") == 1 }).await;
-    // The publisher's connection and the consumer's; the management lists a new one after some seconds only.
-    eventually(PATIENCE, || async { bench.broker.connections().await.len() >= 2 }).await;
-    bench.broker.close_connections().await;
-    eventually(PATIENCE, || async {
-        bench.publisher.publish(to_queue(QUEUE, "after")).await.is_ok()
-    })
-    .await;
-    eventually(PATIENCE, || async { running.times("after") >= 1 }).await;
-    running.stop().await;
     assert_eq!(bench.ready(QUEUE).await, 0);
 }
 

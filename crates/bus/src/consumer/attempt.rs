@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::alert::{Alert, AlertKind};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::BatchHandler;
 use super::settle::Settler;
@@ -90,7 +91,7 @@ async fn call<H: BatchHandler>(
 ) -> Result<Vec<Verdict>, BatchError> {
     let mut task = JoinSet::new();
     let (handler, batch) = (Arc::clone(handler), Arc::clone(batch));
-    task.spawn(async move { handler.handle(&batch).await });
+    task.spawn(async move { handler.handle(&batch).await }.in_current_span());
     let timeout = settler.handler_timeout();
     match tokio::time::timeout(timeout, task.join_next()).await {
         Ok(Some(Ok(verdicts))) => verdicts,

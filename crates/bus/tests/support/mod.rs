@@ -11,6 +11,8 @@
     reason = "part of tests; each test file uses some of it"
 )]
 
+pub mod running;
+
 use std::sync::Arc;
 use std::time::Duration;
 
