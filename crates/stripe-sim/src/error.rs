@@ -87,7 +87,7 @@ impl ApiError {
     pub(crate) fn key_in_use() -> Self {
         let mut error = Self::new(
             409,
-            "idempotency_error",
+            "invalid_request_error",
             "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through). Please try again later.",
         );
         error.code = Some("idempotency_key_in_use".to_owned());

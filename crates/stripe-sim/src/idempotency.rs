@@ -28,6 +28,7 @@ pub(crate) enum Begin {
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     kept: HashMap<String, Kept>,
+    pruned_at: i64,
 }
 
 impl Keys {
@@ -73,6 +74,14 @@ impl Keys {
     /// Forgets a key whose call did not begin to execute.
     pub(crate) fn release(&mut self, key: &str) {
         self.kept.remove(key);
+    }
+
+    /// Forgets what is older than 24 hours, at most once an hour of simulated time.
+    pub(crate) fn prune_sometimes(&mut self, now: i64) {
+        if now - self.pruned_at >= 3_600 {
+            self.pruned_at = now;
+            self.prune(now, false);
+        }
     }
 
     /// Forgets all finished keys, or those older than 24 hours. Returns how many went.

@@ -164,6 +164,7 @@ async fn tick(world: Arc<Mutex<World>>) {
         every.tick().await;
         let mut world = lock(&world);
         world.run_due(None);
+        world.prune_keys();
         world.commit();
     }
 }

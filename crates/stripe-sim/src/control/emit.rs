@@ -47,7 +47,9 @@ pub(super) async fn emit(shared: web::Data<Shared>, body: web::Json<Emit>) -> Ht
         let given = body.id.clone().filter(|_| number == 0);
         let id = given.unwrap_or_else(|| world.ids.next(if body.thin { "evt_test" } else { "evt" }));
         let created = body.created.unwrap_or_else(|| world.now());
+        let made_at = world.now();
         world.stage_event(Event {
+            made_at,
             verbatim: body.thin.then(|| thin(&id, created, &body)),
             id: id.clone(),
             kind: body.kind.clone(),

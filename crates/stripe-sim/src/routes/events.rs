@@ -31,7 +31,7 @@ pub(super) fn events(world: &World, call: &Call, at: (&str, &[&str])) -> ApiResu
             let fits = |one: &Event| {
                 let success = world.courier.pending(&one.id) == 0;
                 named(&one.kind)
-                    && one.created >= oldest
+                    && one.made_at >= oldest
                     && one.account.is_none()
                     && delivered.is_none_or(|wanted| wanted == success)
             };

@@ -16,6 +16,8 @@ pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) created: i64,
+    /// When it was made by the simulator's own clock; `created` may be a test clock's time.
+    pub(crate) made_at: i64,
     pub(crate) account: Option<String>,
     pub(crate) livemode: bool,
     pub(crate) cause: Cause,

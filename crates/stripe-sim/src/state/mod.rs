@@ -149,6 +149,12 @@ impl World {
         }
     }
 
+    /// Forgets idempotency keys that are over, now and then.
+    pub(crate) fn prune_keys(&mut self) {
+        let now = self.now();
+        self.keys.prune_sometimes(now);
+    }
+
     fn perform(&mut self, task: Task) {
         match task {
             Task::PeriodEnd { subscription, end } => self.period_ended(&subscription, end),
@@ -195,6 +201,7 @@ impl World {
             id: self.ids.next("evt"),
             kind: kind.to_owned(),
             created: self.now_on(object.clock()),
+            made_at: self.now(),
             account: None,
             livemode: false,
             cause: self.cause.clone(),

@@ -1,0 +1,20 @@
+//! The simulator over sockets, as a client and as an endpoint see it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise"
+)]
+
+mod api;
+mod billing;
+mod changes;
+mod deliveries;
+mod faults;
+mod harness;
+mod idempotency;
+mod payments;
+mod versions;
