@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 /// The race that this guards against shows on one lapin channel with many tasks: a refused publish is reported as stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_reported_success_is_stored_and_every_refusal_is_not() {
-    const TASKS: usize = 16;
+    const TASKS: usize = 64;
     const EACH: usize = 100;
     let full = QueueFamily {
         max_length: Some(10),
@@ -31,9 +31,15 @@ async fn every_reported_success_is_stored_and_every_refusal_is_not() {
     let roomy = Topology::one_queue(QueueFamily::new("roomy"));
     roomy.declare(&bench.config).await.expect("declared");
 
+    let one_channel = PublisherConfig {
+        channels: 1,
+        ..PublisherConfig::new(bench.config.clone())
+    };
+    let publisher = Publisher::start(one_channel);
+    publisher.wait_ready(PATIENCE).await.expect("connected");
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
-        let publisher = bench.publisher.clone();
+        let publisher = publisher.clone();
         tasks.spawn(async move {
             let mut outcomes = Vec::new();
             for number in 0..EACH {
