@@ -51,6 +51,9 @@ pub struct SystemArgs {
     /// Without the Stripe simulator: STRIPE_SECRET_KEY and the webhook secrets come from the environment.
     #[arg(long)]
     pub no_sim: bool,
+    /// The simulator's seed, which decides every id and every chance; a random one when absent.
+    #[arg(long)]
+    pub seed: Option<u64>,
     /// Build and run optimised programs.
     #[arg(long)]
     pub release: bool,

@@ -86,18 +86,22 @@ pub(crate) fn listening(shared: &[(String, String)], port: u16) -> Vec<(String, 
     env
 }
 
-/// The simulator's command line.
-pub(crate) fn simulator_command(secrets: &Secrets, base_url: &str, port: u16) -> Vec<String> {
-    let port = port.to_string();
-    let webhooks = format!("{base_url}/webhooks/stripe");
-    let words = [
-        "holdfast-sim",
-        "--port",
-        &port,
-        "--webhook-url",
-        &webhooks,
-        "--webhook-secret",
-        &secrets.webhook_secret,
-    ];
-    words.map(str::to_owned).into()
+/// What the simulator gets. Its seed decides every id it makes, so a new run on kept data needs a new one.
+pub(crate) fn of_simulator(secrets: &Secrets, base_url: &str, port: u16, seed: u64) -> Vec<(String, String)> {
+    [
+        ("HOLDFAST_SIM_PORT", port.to_string()),
+        ("HOLDFAST_SIM_SEED", seed.to_string()),
+        ("HOLDFAST_SIM_WEBHOOK_URL", format!("{base_url}/webhooks/stripe")),
+        ("HOLDFAST_SIM_WEBHOOK_SECRET", secrets.webhook_secret.clone()),
+        (
+            "HOLDFAST_SIM_CONNECT_WEBHOOK_URL",
+            format!("{base_url}/webhooks/stripe/connect"),
+        ),
+        (
+            "HOLDFAST_SIM_CONNECT_WEBHOOK_SECRET",
+            secrets.connect_webhook_secret.clone(),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }

@@ -42,6 +42,7 @@ pub async fn start(paths: &Paths, args: SystemArgs) -> anyhow::Result<State> {
     ] {
         command.args(wanted.then_some(flag));
     }
+    command.args(args.seed.map(|seed| format!("--seed={seed}")));
     command
         .stdin(Stdio::piped())
         .stdout(output.try_clone()?)

@@ -14,6 +14,7 @@ use provision::{
     Broker, BrokerOptions, Claim, Durability, Postgres, PostgresOptions, Process, ProcessId, Tool, ensure_tools,
     free_ports, preferred_port,
 };
+use rand::Rng;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -102,10 +103,11 @@ impl System {
             .no_proxy()
             .build()
             .context("an HTTP client")?;
+        let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
         let (stripe, simulator) = if args.no_sim {
             (Stripe::of_environment()?, None)
         } else {
-            let (stripe, simulator) = simulator(&paths, &programs, &secrets, &base_url, &http, &say).await?;
+            let (stripe, simulator) = simulator(&paths, &programs, &secrets, &base_url, seed, &http, &say).await?;
             (stripe, Some(simulator))
         };
 
@@ -254,15 +256,15 @@ async fn simulator(
     programs: &Path,
     secrets: &Secrets,
     base_url: &str,
+    seed: u64,
     http: &reqwest::Client,
     say: &SharedSay,
 ) -> anyhow::Result<(Stripe, Service)> {
     let [port] = free_ports()?;
     let stripe = Stripe::simulated(secrets, port);
-    say("starting the Stripe simulator");
-    let command = environment::simulator_command(secrets, base_url, port);
-    let words: Vec<&str> = command.iter().map(String::as_str).collect();
-    let mut simulator = Service::spawn(spec(paths, programs, "holdfast-sim", &words, Vec::new()))?;
+    say(&format!("starting the Stripe simulator with seed {seed}"));
+    let env = environment::of_simulator(secrets, base_url, port, seed);
+    let mut simulator = Service::spawn(spec(paths, programs, "holdfast-sim", &["holdfast-sim"], env))?;
     simulator
         .wait_for(http, &format!("{}/_sim/ledger", stripe.api_base))
         .await?;

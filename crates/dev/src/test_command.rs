@@ -1,6 +1,6 @@
 //! `cargo dev test`: everything that CI runs, on servers of its own.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -38,6 +38,7 @@ async fn stages(args: TestArgs) -> anyhow::Result<ExitCode> {
     let mut done = Summary::default();
 
     if args.filter.is_empty() {
+        ensure_components(&say).await?;
         done.stage("format", begun, cargo(&["fmt", "--all", "--check"])?)
             .await?;
         let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
@@ -65,13 +66,33 @@ async fn stages(args: TestArgs) -> anyhow::Result<ExitCode> {
     tested?;
 
     if args.filter.is_empty() {
-        let mut demo =
-            provision::tied_command(&std::env::current_exe()?.to_string_lossy(), provision::Signal::SIGKILL)?;
-        demo.args(["demo", "--once"]).current_dir(Paths::workspace());
-        done.stage("end to end", begun, demo).await?;
+        done.stage("end to end", begun, cargo(&["dev", "demo", "--once"])?)
+            .await?;
     }
     done.print(begun.elapsed());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Minimal installations of the toolchain lack the formatter and the linter.
+async fn ensure_components(say: provision::Say<'_>) -> anyhow::Result<()> {
+    for (program, component) in [("cargo-fmt", "rustfmt"), ("cargo-clippy", "clippy")] {
+        let there = Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if there.is_ok_and(|status| status.success()) {
+            continue;
+        }
+        say(&format!("{component} is missing: adding it with rustup"));
+        let mut add = provision::tied_command("rustup", provision::Signal::SIGKILL)?;
+        add.args(["component", "add", component])
+            .current_dir(Paths::workspace());
+        if !build::run(add).await?.success() {
+            bail!("`rustup component add {component}` failed; its messages are above");
+        }
+    }
+    Ok(())
 }
 
 /// What has passed, and how long it took.

@@ -281,13 +281,8 @@ async fn stand_in() {
         client.batch_execute(tables).await.unwrap();
         return;
     }
-    let port = part
-        .split_once("--port ")
-        .map(|(_, rest)| rest.split(' ').next().unwrap().to_owned());
-    let address = port.map_or_else(
-        || std::env::var("HOLDFAST_LISTEN").unwrap(),
-        |port| format!("127.0.0.1:{port}"),
-    );
+    let of_simulator = || std::env::var("HOLDFAST_SIM_PORT").map(|port| format!("127.0.0.1:{port}"));
+    let address = std::env::var("HOLDFAST_LISTEN").or_else(|_| of_simulator()).unwrap();
     let listener = TcpListener::bind(address).unwrap();
     loop {
         let Ok((mut stream, _)) = listener.accept() else {

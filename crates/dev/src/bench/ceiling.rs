@@ -18,11 +18,20 @@ use super::bodies::Template;
 pub const IN_FLIGHT: usize = 256;
 const QUEUE: &str = "bench.ceiling";
 
-/// Publishes for so long and gives the confirmed messages per second.
+/// What a run at the ceiling came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Ceiling {
+    /// Confirmed messages.
+    pub confirmed: usize,
+    /// Confirmed messages per second.
+    pub rate: f64,
+}
+
+/// Publishes for so long.
 ///
 /// # Errors
 /// When the broker refuses or the connection fails.
-pub async fn run(amqp_url: &str, template: &Template, time: Duration) -> anyhow::Result<f64> {
+pub async fn run(amqp_url: &str, template: &Template, time: Duration) -> anyhow::Result<Ceiling> {
     let connection =
         Connection::connect(amqp_url, ConnectionProperties::default()).await.context("connecting for the ceiling")?;
     let channel = connection.create_channel().await.context("a channel for the ceiling")?;
@@ -38,7 +47,7 @@ pub async fn run(amqp_url: &str, template: &Template, time: Duration) -> anyhow:
     rate
 }
 
-async fn publish(channel: &Channel, template: &Template, time: Duration) -> anyhow::Result<f64> {
+async fn publish(channel: &Channel, template: &Template, time: Duration) -> anyhow::Result<Ceiling> {
     let options = BasicPublishOptions { mandatory: true, immediate: false };
     let persistent = BasicProperties::default().with_delivery_mode(2);
     let one = |n: usize| {
@@ -59,5 +68,5 @@ async fn publish(channel: &Channel, template: &Template, time: Duration) -> anyh
             sent += 1;
         }
     }
-    Ok(confirmed as f64 / started.elapsed().as_secs_f64())
+    Ok(Ceiling { confirmed, rate: confirmed as f64 / started.elapsed().as_secs_f64() })
 }
