@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 pub(crate) struct ApiError {
     pub(crate) status: u16,
     pub(crate) kind: &'static str,
-    pub(crate) code: Option<String>,
+    pub(crate) code: Option<Box<str>>,
     pub(crate) message: String,
-    pub(crate) param: Option<String>,
-    pub(crate) extra: Map<String, Value>,
+    pub(crate) param: Option<Box<str>>,
+    extra: Option<Box<Map<String, Value>>>,
     /// True when the endpoint had begun to execute: such a result is kept under its idempotency key.
     pub(crate) executed: bool,
 }
@@ -25,7 +25,7 @@ impl ApiError {
             code: None,
             message: message.into(),
             param: None,
-            extra: Map::new(),
+            extra: None,
             executed: false,
         }
     }
@@ -33,15 +33,15 @@ impl ApiError {
     /// A parameter that did not validate: nothing ran, nothing is stored.
     pub(crate) fn invalid(param: &str, code: &str, message: impl Into<String>) -> Self {
         let mut error = Self::new(400, "invalid_request_error", message);
-        error.param = Some(param.to_owned());
-        error.code = (!code.is_empty()).then(|| code.to_owned());
+        error.param = Some(param.into());
+        error.code = (!code.is_empty()).then(|| code.into());
         error
     }
 
     /// The object's state does not allow the call.
     pub(crate) fn state(code: &str, message: impl Into<String>) -> Self {
         let mut error = Self::new(400, "invalid_request_error", message);
-        error.code = (!code.is_empty()).then(|| code.to_owned());
+        error.code = (!code.is_empty()).then(|| code.into());
         error.executed = true;
         error
     }
@@ -52,8 +52,8 @@ impl ApiError {
             "invalid_request_error",
             format!("No such {what}: '{id}'"),
         );
-        error.code = Some("resource_missing".to_owned());
-        error.param = Some(param.to_owned());
+        error.code = Some("resource_missing".into());
+        error.param = Some(param.into());
         error.executed = true;
         error
     }
@@ -72,9 +72,9 @@ impl ApiError {
 
     pub(crate) fn card(failure: &crate::state::payment::Failure) -> Self {
         let mut error = Self::new(402, "card_error", failure.message);
-        error.code = Some(failure.code.to_owned());
+        error.code = Some(failure.code.into());
         if let Some(decline) = failure.decline_code {
-            error.extra.insert("decline_code".to_owned(), decline.into());
+            error = error.with("decline_code", decline.into());
         }
         error.executed = true;
         error
@@ -90,7 +90,7 @@ impl ApiError {
             "invalid_request_error",
             "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through). Please try again later.",
         );
-        error.code = Some("idempotency_key_in_use".to_owned());
+        error.code = Some("idempotency_key_in_use".into());
         error
     }
 
@@ -100,10 +100,10 @@ impl ApiError {
             "invalid_request_error",
             "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
         );
-        error.code = Some("rate_limit".to_owned());
+        error.code = Some("rate_limit".into());
         if lock {
             error.message = "This object cannot be accessed right now because another API request or Stripe process is currently accessing it.".to_owned();
-            error.code = Some("lock_timeout".to_owned());
+            error.code = Some("lock_timeout".into());
         }
         error
     }
@@ -115,7 +115,7 @@ impl ApiError {
     }
 
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.extra.insert(name.to_owned(), value);
+        self.extra.get_or_insert_default().insert(name.to_owned(), value);
         self
     }
 
@@ -139,7 +139,12 @@ impl ApiError {
             "request_log_url".to_owned(),
             json!(format!("https://dashboard.stripe.com/test/logs/{request_id}")),
         );
-        inner.extend(self.extra.clone());
+        inner.extend(
+            self.extra
+                .iter()
+                .flat_map(|extra| extra.iter())
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
         inner.insert("type".to_owned(), json!(self.kind));
         json!({ "error": inner })
     }

@@ -56,10 +56,13 @@ pub(crate) enum Task {
     SessionExpires { session: String },
 }
 
+/// By time, then in the order in which it was put there.
+type Due = BinaryHeap<Reverse<(i64, u64, Task)>>;
+
 /// What is due when, on which clock (`None` is the simulator's).
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    clocks: BTreeMap<Option<String>, BinaryHeap<Reverse<(i64, u64, Task)>>>,
+    clocks: BTreeMap<Option<String>, Due>,
     sequence: u64,
 }
 

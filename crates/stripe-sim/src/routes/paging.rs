@@ -109,10 +109,10 @@ impl Page {
             }
         };
         if after.is_some() {
-            window.iter().filter(fits).all(|one| take(one));
+            window.iter().filter(fits).all(&mut take);
             found.reverse();
         } else {
-            window.iter().rev().filter(fits).all(|one| take(one));
+            window.iter().rev().filter(fits).all(take);
         }
         Ok(render::list(&call.path, found, has_more))
     }

@@ -11,7 +11,7 @@ use crate::state::World;
 use crate::state::customer::{Metadata, merge_metadata};
 use crate::state::object::Object;
 use crate::state::subscription::{
-    Collection, ItemChange, MissingMethod, NewSubscription, PauseCollection, PaymentBehavior, Subscription, Update,
+    Collection, FirstPayment, ItemChange, MissingMethod, NewSubscription, PauseCollection, Subscription, Update,
 };
 
 const UNMODELLED: [&str; 17] = [
@@ -171,9 +171,9 @@ fn create(world: &mut World, call: &Call) -> ApiResult<String> {
         "payment_behavior",
         &["allow_incomplete", "default_incomplete", "error_if_incomplete"],
     )? {
-        Some("default_incomplete") => PaymentBehavior::DefaultIncomplete,
-        Some("error_if_incomplete") => PaymentBehavior::ErrorIfIncomplete,
-        _ => PaymentBehavior::AllowIncomplete,
+        Some("default_incomplete") => FirstPayment::Wait,
+        Some("error_if_incomplete") => FirstPayment::MustSucceed,
+        _ => FirstPayment::Try,
     };
     let (cancel_at, at_end) = (p.int("cancel_at")?, p.flag("cancel_at_period_end")?.unwrap_or(false));
     let (missing_method, description) = (

@@ -5,7 +5,7 @@ use super::catalog::Price;
 use super::customer::{Customer, Metadata};
 use super::object::Object;
 use super::payment::{Attempt, Failure, Intent, IntentStatus};
-use super::subscription::{Collection, MissingMethod, NewSubscription, PaymentBehavior, Status};
+use super::subscription::{Collection, FirstPayment, MissingMethod, NewSubscription, Status};
 use crate::error::{ApiError, ApiResult};
 use crate::time::Task;
 
@@ -207,7 +207,7 @@ impl World {
             missing_method: MissingMethod::CreateInvoice,
             default_payment_method: Some(method.to_owned()),
             collection: Collection::Automatic,
-            behavior: PaymentBehavior::DefaultIncomplete,
+            behavior: FirstPayment::Wait,
             cancel_at: None,
             cancel_at_period_end: false,
         })?;

@@ -24,7 +24,8 @@ async fn bad_input_names_the_parameter() {
     let sim = Sim::start().await;
     let customer = sim.customer(None).await;
     let price = sim.price("1000", "month").await;
-    let cases: [(&str, Vec<(&str, &str)>, u16, Value, Value); 8] = [
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, u16, Value, Value);
+    let cases: [Case<'_>; 8] = [
         (
             "/v1/customers",
             vec![("emial", "x")],

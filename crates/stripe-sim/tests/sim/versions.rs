@@ -83,7 +83,7 @@ async fn two_endpoints_get_one_event_in_two_versions() {
         receiver
             .got()
             .iter()
-            .map(|got| got.json())
+            .map(crate::harness::Got::json)
             .rfind(|event| event["type"] == kind)
             .unwrap()
     };

@@ -4,7 +4,7 @@ use super::{InvoiceStatus, Reason};
 use crate::error::{ApiError, ApiResult};
 use crate::state::World;
 use crate::state::object::Object;
-use crate::state::payment::{Attempt, Failure, NO_METHOD};
+use crate::state::payment::{Attempt, NO_METHOD};
 use crate::state::subscription::Collection;
 use crate::time::{Task, add_days};
 
@@ -29,10 +29,10 @@ impl World {
         });
         match &attempt {
             Attempt::Paid { charge } => self.settle_invoice(id, Some(charge), false),
-            Attempt::Failed(failure) => self.payment_failed(id, failure),
+            Attempt::Failed(_) => self.payment_failed(id),
             Attempt::NeedsAction => {
                 self.tell_invoice(id, "invoice.payment_action_required");
-                self.payment_failed(id, &crate::state::payment::AUTHENTICATION);
+                self.payment_failed(id);
             }
         }
         attempt
@@ -52,9 +52,7 @@ impl World {
             one.paid_out_of_band = out_of_band;
             one.charge = charge.map(ToOwned::to_owned);
             one.next_payment_attempt = None;
-            if charge.is_some() || amount == 0 {
-                one.attempt_count += u32::from(charge.is_some());
-            }
+            one.attempt_count += u32::from(charge.is_some());
             for payment in &mut one.payments {
                 if charge.is_some() {
                     payment.paid_at = Some(now);
@@ -84,7 +82,7 @@ impl World {
         }
     }
 
-    fn payment_failed(&mut self, id: &str, _failure: &Failure) {
+    fn payment_failed(&mut self, id: &str) {
         let Some(invoice) = self.invoices.get(id).cloned() else {
             return;
         };
@@ -181,7 +179,7 @@ impl World {
                     Attempt::Failed(failure) => Err(ApiError::card(&failure)),
                     Attempt::NeedsAction => {
                         let mut error = ApiError::card(&crate::state::payment::AUTHENTICATION);
-                        error.code = Some("invoice_payment_intent_requires_action".to_owned());
+                        error.code = Some("invoice_payment_intent_requires_action".into());
                         Err(error)
                     }
                 }

@@ -16,11 +16,15 @@ use crate::time::Task;
 const INCOMPLETE_SECONDS: i64 = 23 * 3_600;
 const TRIAL_NOTICE_SECONDS: i64 = 3 * 86_400;
 
+/// `payment_behavior`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PaymentBehavior {
-    AllowIncomplete,
-    DefaultIncomplete,
-    ErrorIfIncomplete,
+pub(crate) enum FirstPayment {
+    /// `allow_incomplete`.
+    Try,
+    /// `default_incomplete`.
+    Wait,
+    /// `error_if_incomplete`.
+    MustSucceed,
 }
 
 /// What a subscription is made from, every id already resolved.
@@ -34,7 +38,7 @@ pub(crate) struct NewSubscription {
     pub(crate) missing_method: MissingMethod,
     pub(crate) default_payment_method: Option<String>,
     pub(crate) collection: Collection,
-    pub(crate) behavior: PaymentBehavior,
+    pub(crate) behavior: FirstPayment,
     pub(crate) cancel_at: Option<i64>,
     pub(crate) cancel_at_period_end: bool,
 }
@@ -123,8 +127,8 @@ impl World {
                     one.status = Status::Active;
                 }
             }),
-            (PaymentBehavior::DefaultIncomplete, Collection::Automatic) => {}
-            (PaymentBehavior::AllowIncomplete | PaymentBehavior::ErrorIfIncomplete, Collection::Automatic) => {
+            (FirstPayment::Wait, Collection::Automatic) => {}
+            (FirstPayment::Try | FirstPayment::MustSucceed, Collection::Automatic) => {
                 self.attempt_invoice(&invoice, None, false);
             }
         }
@@ -160,7 +164,7 @@ impl World {
             .iter()
             .map(|(price, quantity, _)| price.unit_amount.saturating_mul(*quantity))
             .sum();
-        let automatic = new.collection == Collection::Automatic && new.behavior != PaymentBehavior::DefaultIncomplete;
+        let automatic = new.collection == Collection::Automatic && new.behavior != FirstPayment::Wait;
         if trial || amount == 0 || !automatic {
             return Ok(());
         }
@@ -175,8 +179,8 @@ impl World {
             ));
         };
         match (new.behavior, method.card.behaviour) {
-            (PaymentBehavior::ErrorIfIncomplete, Behaviour::Declined(failure)) => Err(ApiError::card(&failure)),
-            (PaymentBehavior::ErrorIfIncomplete, Behaviour::NeedsAuthentication) => {
+            (FirstPayment::MustSucceed, Behaviour::Declined(failure)) => Err(ApiError::card(&failure)),
+            (FirstPayment::MustSucceed, Behaviour::NeedsAuthentication) => {
                 Err(ApiError::card(&crate::state::payment::AUTHENTICATION))
             }
             _ => Ok(()),

@@ -74,7 +74,7 @@ impl World {
             }
             Some(_) => self.change_invoice(&invoice, |one| one.auto_advance = false),
             None if subscription.status == Status::Unpaid => {
-                self.change_invoice(&invoice, |one| one.auto_advance = false)
+                self.change_invoice(&invoice, |one| one.auto_advance = false);
             }
             None => self
                 .agenda

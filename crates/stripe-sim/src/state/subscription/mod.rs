@@ -7,7 +7,7 @@ mod cycle;
 mod proration;
 
 pub(crate) use change::{ItemChange, Update};
-pub(crate) use create::{NewSubscription, PaymentBehavior};
+pub(crate) use create::{FirstPayment, NewSubscription};
 
 use super::World;
 use super::catalog::Price;
