@@ -4,6 +4,7 @@
 //! - [`Publisher`]: confirmed publishing that reconnects by itself and refuses at once when the broker is away.
 //! - [`consumer`]: batches, verdicts, delayed retries, parking, drain.
 //! - [`parked`]: looking at parked messages and sending them back.
+//! - [`relay`]: the outbox on its way to the broker.
 //! - [`AlertRaiser`]: alerts from anywhere, merged by key.
 
 mod alerts;
@@ -14,6 +15,7 @@ mod incoming;
 mod outgoing;
 pub mod parked;
 mod publisher;
+pub mod relay;
 pub mod topology;
 mod verdict;
 
