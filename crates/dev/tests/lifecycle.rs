@@ -18,7 +18,7 @@ use dev::paths::Paths;
 use dev::state::State;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use provision::ProcessId;
+use provision::{Claim, ProcessId};
 
 const STAND_IN_FOR: &str = "HOLDFAST_STAND_IN_FOR";
 const LIMIT: Duration = Duration::from_secs(90);
@@ -211,6 +211,26 @@ fn a_system_in_the_terminal_ends_with_ctrl_c_and_with_a_kill() {
     }
 }
 
+#[test]
+fn a_detached_start_is_given_up_when_the_command_is_killed() {
+    let target = Target::new();
+    let mut up = Up(target.command(&["up", "--detach"]).spawn().unwrap());
+    let folder = target.paths().up();
+    wait_until("the beginning", || folder.join("postgres/postgres.pid").exists());
+    let supervisor: u32 = Claim::owner(&folder).unwrap().parse().unwrap();
+    let supervisor = ProcessId::running(supervisor).unwrap();
+    assert_ne!(u32::try_from(supervisor.pid), Ok(up.0.id()));
+    up.0.kill().unwrap();
+    wait_until("the end of the supervisor", || !supervisor.is_alive());
+    assert!(State::running(&target.paths()).is_none());
+    let command_lines = std::process::Command::new("ps")
+        .args(["-eo", "args"])
+        .output()
+        .unwrap()
+        .stdout;
+    assert!(!String::from_utf8_lossy(&command_lines).contains(&*folder.to_string_lossy()));
+}
+
 struct Up(Child);
 
 impl Drop for Up {
@@ -261,7 +281,7 @@ fn a_start_that_fails_says_what_and_why_and_leaves_nothing_running() {
         assert!(!output.status.success());
         assert!(said.contains("migrate ended with exit status: 78"), "{said}");
         assert!(said.contains("DATABASE_URL is not a URL"), "{said}");
-        assert!(provision::Claim::owner(&target.paths().up()).is_none());
+        assert!(Claim::owner(&target.paths().up()).is_none());
     }
 }
 

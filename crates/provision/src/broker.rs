@@ -84,11 +84,11 @@ impl Broker {
         let ports = Ports::free()?;
         let folder = NodeFolder(options.folder.join("node"));
         let node = provide(&options, &folder, ports, say).await?;
-        if options.clean {
-            match &node {
-                Node::Binaries { .. } => remove_folder(&folder.0)?,
-                Node::Docker(container) => container.remove_data().await,
-            }
+        match &node {
+            Node::Binaries { .. } if options.clean => remove_folder(&folder.0)?,
+            // The password is taken by the first start on new data only, so without it nobody can log in.
+            Node::Docker(container) if options.clean || !folder.has_password() => container.remove_data().await,
+            Node::Binaries { .. } | Node::Docker(_) => {}
         }
         folder.write(ports, options.management)?;
         let (spec, container, start_limit) = match &node {

@@ -111,6 +111,10 @@ impl NodeFolder {
         Ok(lines.join("\n") + "\n")
     }
 
+    pub(crate) fn has_password(&self) -> bool {
+        self.0.join("password").exists()
+    }
+
     /// The user's password, made once: a node keeps the one of its first start.
     pub(crate) fn password(&self) -> Result<String, Error> {
         kept_word(&self.0.join("password"), 0o600)

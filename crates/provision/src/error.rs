@@ -27,6 +27,14 @@ pub enum Error {
         /// What the operating system answered.
         source: io::Error,
     },
+    /// No port was free.
+    #[error("no port between {first} and {last} is free on 127.0.0.1")]
+    NoPort {
+        /// The first that was considered.
+        first: u16,
+        /// The last that was considered.
+        last: u16,
+    },
     /// A program could not be started at all.
     #[error("starting {program} failed")]
     Spawn {
@@ -108,6 +116,10 @@ impl Tail {
             log: log.to_owned(),
             lines,
         }
+    }
+
+    pub(crate) fn contains(&self, text: &str) -> bool {
+        self.lines.contains(text)
     }
 }
 

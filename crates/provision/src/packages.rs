@@ -71,6 +71,7 @@ fn has(programs: &[&str]) -> bool {
 
 /// Makes sure that `tools` are there, installing what is missing.
 pub async fn ensure_tools(tools: &[Tool], log: &Path, say: Say<'_>) -> Result<(), Error> {
+    NoAutostart::repair();
     for tool in tools.iter().filter(|tool| !tool.is_there()) {
         install(&tool.needed(), log, say).await?;
     }
@@ -119,7 +120,7 @@ async fn apt_get(apt: &Path, args: &[&str], log: &Path) -> Result<(), Error> {
     let output_again = output.try_clone().map_err(file("opening", log))?;
     let mut command = Command::new(apt);
     command
-        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .args(["-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"])
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive");
     command.stdin(Stdio::null()).stdout(output).stderr(output_again);

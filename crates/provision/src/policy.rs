@@ -9,6 +9,7 @@ use crate::Error;
 use crate::claim::write_private;
 use crate::error::file;
 
+const POLICY: &str = "/usr/sbin/policy-rc.d";
 const PROGRAM: &str =
     "#!/bin/sh\n# Written by Holdfast's provisioning for the time of one apt-get install.\nexit 101\n";
 
@@ -20,7 +21,14 @@ pub(crate) struct NoAutostart {
 
 impl NoAutostart {
     pub(crate) fn begin() -> Result<Self, Error> {
-        Self::at(Path::new("/usr/sbin/policy-rc.d"))
+        Self::at(Path::new(POLICY))
+    }
+
+    /// Puts back what a killed run moved aside.
+    pub(crate) fn repair() {
+        drop(Self {
+            policy: PathBuf::from(POLICY),
+        });
     }
 
     fn at(policy: &Path) -> Result<Self, Error> {

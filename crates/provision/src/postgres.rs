@@ -1,7 +1,7 @@
 //! A private Postgres.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tokio_postgres::NoTls;
@@ -21,6 +21,10 @@ const IMAGE: &str = "postgres:17";
 const SUPERUSER: &str = "postgres";
 const INITDB_LIMIT: Duration = Duration::from_secs(120);
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// What Postgres says about the memory of a killed server whose children still end.
+const STILL_IN_USE: &str = "pre-existing shared memory block";
+const STILL_IN_USE_PAUSE: Duration = Duration::from_millis(100);
+const STILL_IN_USE_LIMIT: Duration = Duration::from_secs(10);
 /// The first start from an image has to download it.
 const START_LIMIT_DOCKER: Duration = Duration::from_secs(600);
 
@@ -85,7 +89,8 @@ impl Postgres {
                 (native(&programs, &options, port, say).await?, None)
             }
             Source::Docker(container) => {
-                if options.clean {
+                // The password is taken by the first start on new data only, so without it the data cannot be opened.
+                if options.clean || !options.folder.join("password").exists() {
                     container.remove_data().await;
                 }
                 say(&format!("Postgres: starting {IMAGE} in Docker"));
@@ -142,7 +147,18 @@ impl Postgres {
         let url = self.url.clone();
         let ready = || async { answer(&url).await.is_ok() };
         let private = self.ours()?;
-        private.server.start(private.start_limit, ready).await
+        let begun = Instant::now();
+        loop {
+            match private.server.start(private.start_limit, &ready).await {
+                // After a kill the old server's own children need a moment to notice it; until then a new one refuses.
+                Err(Error::Ended { tail, .. })
+                    if tail.contains(STILL_IN_USE) && begun.elapsed() < STILL_IN_USE_LIMIT =>
+                {
+                    tokio::time::sleep(STILL_IN_USE_PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// Lets it end cleanly, ending its connections.
