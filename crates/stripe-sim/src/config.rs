@@ -60,6 +60,8 @@ pub struct SimConfig {
     pub delivery_timeout: Duration,
     /// Deliveries under way at once to one endpoint. More than one gives the order away.
     pub delivery_concurrency: usize,
+    /// Events, and finished deliveries, that are remembered; about 5 kB each.
+    pub remembered: usize,
 }
 
 impl Default for SimConfig {
@@ -81,6 +83,7 @@ impl Default for SimConfig {
             max_attempts: 1_000,
             delivery_timeout: Duration::from_secs(10),
             delivery_concurrency: 1,
+            remembered: 50_000,
         }
     }
 }
@@ -92,6 +95,7 @@ impl SimConfig {
             max_attempts: self.max_attempts.max(1),
             timeout: self.delivery_timeout,
             concurrency: self.delivery_concurrency.max(1),
+            remembered: self.remembered,
         }
     }
 }

@@ -111,12 +111,7 @@ pub async fn start(config: SimConfig) -> Result<SimHandle, StartError> {
         .build()
         .map_err(StartError::Client)?;
 
-    let mut world = World::new(
-        config.seed,
-        config.start_at,
-        config.api_version.clone(),
-        deliver::Courier::new(config.schedule()),
-    );
+    let mut world = World::new(&config);
     let mut secrets = [config.webhook_secret.clone(), config.connect_webhook_secret.clone()];
     for (place, connect) in [(0, false), (1, true)] {
         let (Some(secret), given) = (

@@ -42,6 +42,9 @@ struct Args {
     /// Deliveries under way at once to one endpoint; more than one gives the order away.
     #[arg(long, env = "HOLDFAST_SIM_DELIVERY_CONCURRENCY", default_value_t = 1)]
     delivery_concurrency: usize,
+    /// Events, and finished deliveries, that are remembered; about 5 kB each.
+    #[arg(long, env = "HOLDFAST_SIM_REMEMBERED", default_value_t = 50_000)]
+    remembered: usize,
 }
 
 fn version(text: &str) -> Result<ApiVersion, String> {
@@ -88,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
         api_key: args.api_key,
         api_version: args.api_version,
         delivery_concurrency: args.delivery_concurrency,
+        remembered: args.remembered,
         ..SimConfig::default()
     };
     let sim = stripe_sim::start(config).await?;

@@ -21,9 +21,6 @@ use crate::ids::{chance, draw};
 use crate::state::event::Event;
 use queue::Queue;
 
-/// Finished deliveries older than this many are forgotten.
-const MAX_DELIVERIES: usize = 100_000;
-
 /// How deliveries are tried.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
@@ -33,6 +30,8 @@ pub(crate) struct Schedule {
     pub(crate) timeout: Duration,
     /// Deliveries under way at once to one endpoint. One keeps the order.
     pub(crate) concurrency: usize,
+    /// Finished deliveries older than this many are forgotten.
+    pub(crate) remembered: usize,
 }
 
 /// A delivery to be tried now.
@@ -145,7 +144,7 @@ impl Courier {
         self.next += 1;
         self.deliveries
             .insert(self.next, Delivery::new(self.next, Arc::clone(event), endpoint));
-        while self.deliveries.len() > MAX_DELIVERIES {
+        while self.deliveries.len() > self.schedule.remembered {
             let Some(entry) = self.deliveries.first_entry().filter(|entry| entry.get().is_over()) else {
                 break;
             };
@@ -211,6 +210,9 @@ impl Courier {
             delivery.state = DeliveryState::Delivered;
             if let Some(left) = self.unacknowledged.get_mut(&delivery.event.id) {
                 left.remove(&delivery.endpoint);
+                if left.is_empty() {
+                    self.unacknowledged.remove(&delivery.event.id);
+                }
             }
         } else if tried >= self.schedule.max_attempts || !self.endpoints.contains_key(&delivery.endpoint) {
             delivery.state = DeliveryState::GivenUp;
@@ -248,11 +250,8 @@ impl Courier {
 
     /// Deliveries that are not over, those of disabled endpoints aside.
     pub(crate) fn left(&self) -> usize {
-        let enabled = |id: &str| self.endpoints.get(id).is_some_and(|one| one.enabled);
-        self.deliveries
-            .values()
-            .filter(|one| !one.is_over() && enabled(&one.endpoint))
-            .count()
+        let enabled = self.endpoints.values().filter(|one| one.enabled);
+        enabled.filter_map(|one| self.queues.get(&one.id)).map(Queue::len).sum()
     }
 
     /// Oldest first.

@@ -125,6 +125,11 @@ impl Queue {
         );
     }
 
+    /// Deliveries that are not over.
+    pub(super) fn len(&self) -> usize {
+        self.places.len() + self.due.len() + self.in_flight
+    }
+
     pub(super) fn put_due(&mut self, delivery: u64, at: Instant) {
         self.due.insert((at, delivery));
     }

@@ -8,9 +8,6 @@ use serde_json::Value;
 use super::Cause;
 use super::object::Object;
 
-/// Events older than this many are forgotten.
-const MAX_EVENTS: usize = 100_000;
-
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) id: String,
@@ -30,19 +27,30 @@ pub(crate) struct Event {
 }
 
 /// The events so far, bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventLog {
     events: VecDeque<Arc<Event>>,
     by_id: HashMap<String, Arc<Event>>,
     total: u64,
+    remembered: usize,
 }
 
 impl EventLog {
+    /// A log of at most this many events.
+    pub(crate) fn new(remembered: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            by_id: HashMap::new(),
+            total: 0,
+            remembered,
+        }
+    }
+
     pub(crate) fn push(&mut self, event: Arc<Event>) {
         self.total += 1;
         self.by_id.insert(event.id.clone(), Arc::clone(&event));
         self.events.push_back(event);
-        if self.events.len() > MAX_EVENTS
+        if self.events.len() > self.remembered
             && let Some(old) = self.events.pop_front()
         {
             self.by_id.remove(&old.id);

@@ -88,15 +88,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, start_at: Option<i64>, version: ApiVersion, courier: Courier) -> Self {
+    pub(crate) fn new(config: &crate::SimConfig) -> Self {
+        let seed = config.seed;
         Self {
             seed,
             ids: Ids::new(seed),
-            clock: SimClock::new(start_at),
+            clock: SimClock::new(config.start_at),
             cursor: None,
             agenda: Agenda::default(),
             settings: Settings::default(),
-            version,
+            version: config.api_version.clone(),
             customers: Store::default(),
             payment_methods: Store::default(),
             products: Store::default(),
@@ -111,12 +112,12 @@ impl World {
             sessions: Store::default(),
             test_clocks: Store::default(),
             ledger: ledger::Ledger::default(),
-            events: EventLog::default(),
+            events: EventLog::new(config.remembered),
             fresh: Vec::new(),
             cause: Cause::default(),
             keys: Keys::default(),
             faults: Faults::default(),
-            courier,
+            courier: Courier::new(config.schedule()),
         }
     }
 
