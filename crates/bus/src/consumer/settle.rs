@@ -33,6 +33,25 @@ pub(super) struct Settler<'a> {
     connection: &'a Connection,
     cancel: &'a CancellationToken,
     parked: Arc<AtomicU64>,
+    counters: Counters,
+}
+
+/// `holdfast_consumer_messages_total{queue, outcome}`, looked up once.
+struct Counters {
+    done: metrics::Counter,
+    retried: metrics::Counter,
+    parked: metrics::Counter,
+}
+
+impl Counters {
+    fn of(queue: &str) -> Self {
+        let counter = |outcome: &'static str| metrics::counter!("holdfast_consumer_messages_total", "queue" => queue.to_owned(), "outcome" => outcome);
+        Self {
+            done: counter("done"),
+            retried: counter("retried"),
+            parked: counter("parked"),
+        }
+    }
 }
 
 impl<'a> Settler<'a> {
@@ -42,6 +61,7 @@ impl<'a> Settler<'a> {
             connection,
             cancel,
             parked: Arc::default(),
+            counters: Counters::of(&spec.family.name),
         }
     }
 
@@ -102,7 +122,7 @@ impl<'a> Settler<'a> {
         let Some(verdict) = verdict else { return false };
         let family = &self.spec.family;
         let (outcome, settled) = match settlement(verdict, message.failed_attempts(), family) {
-            Settlement::Finish => ("done", true),
+            Settlement::Finish => (&self.counters.done, true),
             Settlement::Delay {
                 queue,
                 failed_attempts,
@@ -114,13 +134,14 @@ impl<'a> Settler<'a> {
                 copy.headers
                     .set_int(ATTEMPTS, i64::from(failed_attempts))
                     .set_reason(RETRY_REASON, &reason);
-                ("retried", self.publish(copy).await)
+                (&self.counters.retried, self.publish(copy).await)
             }
-            Settlement::Park { attempts, reason } => ("parked", self.park(message, attempts, &reason).await),
+            Settlement::Park { attempts, reason } => {
+                (&self.counters.parked, self.park(message, attempts, &reason).await)
+            }
         };
         if settled {
-            metrics::counter!("holdfast_consumer_messages_total", "queue" => family.name.clone(), "outcome" => outcome)
-                .increment(1);
+            outcome.increment(1);
         }
         settled
     }

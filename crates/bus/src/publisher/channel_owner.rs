@@ -94,6 +94,7 @@ async fn open_channel(connection: &Connection) -> Result<Channel, lapin::Error> 
 async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) -> End {
     let mut in_flight = FuturesUnordered::new();
     let mut clump = Vec::with_capacity(pace.max_clump);
+    let mut replaced = std::pin::pin!(link.changed());
     loop {
         tokio::select! {
             biased;
@@ -116,7 +117,7 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
                     return End::Lost;
                 }
             }
-            _ = link.changed() => return End::Lost,
+            _ = &mut replaced => return End::Lost,
         }
     }
 }
