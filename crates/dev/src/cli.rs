@@ -98,7 +98,7 @@ pub fn progress(started: Instant) -> impl Fn(&str) + Send + Sync + Clone {
             std::io::stderr(),
             "[{:6.1} s] {line}",
             started.elapsed().as_secs_f64()
-        ))
+        ));
     }
 }
 

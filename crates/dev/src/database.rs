@@ -34,6 +34,15 @@ pub(crate) fn url_as(superuser: &str, role: &str, password: &str) -> anyhow::Res
     })
 }
 
+/// The same database as a tenant who may see one organisation: the session setting travels in the URL.
+pub(crate) fn url_as_tenant(superuser: &str, secrets: &Secrets) -> anyhow::Result<String> {
+    let url = url_as(superuser, "holdfast_tenant", &secrets.tenant_password)?;
+    with(&url, |url| {
+        url.set_query(Some(&format!("options=-c%20holdfast.org_ids%3D{}", secrets.org_id)));
+        Ok(())
+    })
+}
+
 fn with(given: &str, change: impl FnOnce(&mut Url) -> Result<(), ()>) -> anyhow::Result<String> {
     let mut url = Url::parse(given).context("the database's URL")?;
     change(&mut url).map_err(|()| anyhow!("the database's URL names no host"))?;
@@ -56,21 +65,17 @@ pub(crate) async fn furnish(superuser: &str, secrets: &Secrets) -> anyhow::Resul
             .await
             .with_context(|| format!("letting {role} log in"))?;
     }
+    let org = secrets.org_id.to_string();
+    let organisation =
+        "INSERT INTO organizations (id, name) VALUES ($1, 'Holdfast development') ON CONFLICT DO NOTHING";
     client
-        .execute(
-            "INSERT INTO organizations (id, name) VALUES ($1, 'Holdfast development') ON CONFLICT DO NOTHING",
-            &[&secrets.org_id],
-        )
+        .execute(organisation, &[&org])
         .await
         .context("inserting the organisation")?;
     for (user, role) in [(secrets.admin_user_id, "admin"), (secrets.member_user_id, "member")] {
-        client
-            .execute(
-                "INSERT INTO org_members (org_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                &[&secrets.org_id, &user, &role],
-            )
-            .await
-            .with_context(|| format!("inserting the {role} of the organisation"))?;
+        let member = "INSERT INTO org_members (org_id, user_id, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        let inserted = client.execute(member, &[&org, &user.to_string(), &role]).await;
+        inserted.with_context(|| format!("inserting the {role} of the organisation"))?;
     }
     Ok(())
 }

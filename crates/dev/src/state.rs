@@ -30,7 +30,7 @@ pub struct State {
     pub database_url: String,
     /// The database as services see it.
     pub service_database_url: String,
-    /// The database as tenants see it.
+    /// The database as the organisation's people see it.
     pub tenant_database_url: String,
     /// The broker.
     pub amqp_url: String,

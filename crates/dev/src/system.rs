@@ -131,7 +131,7 @@ impl System {
             org_id: secrets.org_id.to_string(),
             admin_user_id: secrets.admin_user_id.to_string(),
             member_user_id: secrets.member_user_id.to_string(),
-            tenant_database_url: database::url_as(&database_url, "holdfast_tenant", &secrets.tenant_password)?,
+            tenant_database_url: database::url_as_tenant(&database_url, &secrets)?,
             service_database_url: service_url,
             database_url,
             amqp_url: broker.amqp_url().to_owned(),

@@ -123,14 +123,25 @@ fn get(url: &str) -> String {
     let address = url.strip_prefix("http://").unwrap();
     let (host, path) = address.split_once('/').unwrap();
     let mut stream = std::net::TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /{path} HTTP/1.0\r\nHost: {host}\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
-    )
-    .unwrap();
+    let request = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Whether the tenant's URL logs in, and the organisations that its session may read.
+fn tenant_sees(state: &State) -> (i64, String) {
+    let url = state.tenant_database_url.clone();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async move {
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let question =
+            "SELECT count(*), current_setting('holdfast.org_ids') FROM pg_roles WHERE rolname = current_user";
+        let row = client.query_one(question, &[]).await.unwrap();
+        (row.get(0), row.get(1))
+    })
 }
 
 #[test]
@@ -153,6 +164,8 @@ fn a_detached_system_is_found_heals_and_leaves_nothing_running() {
     }
     assert!(state.webhook_secret.starts_with("whsec_") && state.connect_webhook_secret.starts_with("whsec_"));
     assert!(get(&format!("{}/readyz", state.base_url)).contains("holdfast run all"));
+
+    assert_eq!(tenant_sees(&state), (1, state.org_id.clone()));
 
     let again = target.dev(&["up", "--detach"]);
     assert!(String::from_utf8_lossy(&again.stdout).contains("It runs already."));
@@ -296,8 +309,8 @@ async fn stand_in() {
         tokio::spawn(connection);
         let tables = "
             DO $$ BEGIN CREATE ROLE holdfast_service; CREATE ROLE holdfast_tenant; EXCEPTION WHEN duplicate_object THEN END $$;
-            CREATE TABLE IF NOT EXISTS organizations (id uuid PRIMARY KEY, name text);
-            CREATE TABLE IF NOT EXISTS org_members (org_id uuid, user_id uuid, role text, PRIMARY KEY (org_id, user_id));";
+            CREATE TABLE IF NOT EXISTS organizations (id text PRIMARY KEY, name text);
+            CREATE TABLE IF NOT EXISTS org_members (org_id text, user_id text, role text, PRIMARY KEY (org_id, user_id));";
         client.batch_execute(tables).await.unwrap();
         return;
     }

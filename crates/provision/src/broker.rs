@@ -60,13 +60,16 @@ struct Private {
 
 #[derive(Debug)]
 enum Node {
-    Binaries {
-        programs: Programs,
-        folder: NodeFolder,
-        epmd: Option<Process>,
-        epmd_spec: Spec,
-    },
+    Binaries(Box<Native>),
     Docker(Container),
+}
+
+#[derive(Debug)]
+struct Native {
+    programs: Programs,
+    folder: NodeFolder,
+    epmd_spec: Spec,
+    epmd: Option<Process>,
 }
 
 impl Broker {
@@ -85,14 +88,15 @@ impl Broker {
         let folder = NodeFolder(options.folder.join("node"));
         let node = provide(&options, &folder, ports, say).await?;
         match &node {
-            Node::Binaries { .. } if options.clean => remove_folder(&folder.0)?,
+            Node::Binaries(_) if options.clean => remove_folder(&folder.0)?,
             // The password is taken by the first start on new data only, so without it nobody can log in.
             Node::Docker(container) if options.clean || !folder.has_password() => container.remove_data().await,
-            Node::Binaries { .. } | Node::Docker(_) => {}
+            Node::Binaries(_) | Node::Docker(_) => {}
         }
         folder.write(ports, options.management)?;
         let (spec, container, start_limit) = match &node {
-            Node::Binaries { programs, .. } => {
+            Node::Binaries(found) => {
+                let programs = &found.programs;
                 say(&format!(
                     "RabbitMQ: starting {} on 127.0.0.1:{}",
                     programs.server.display(),
@@ -191,9 +195,9 @@ impl Broker {
     pub async fn ctl(&self, args: &[&str]) -> Result<String, Error> {
         let private = self.private.as_ref().ok_or(Error::NotOurs { what: "RabbitMQ" })?;
         let mut command = match &private.node {
-            Node::Binaries { programs, folder, .. } => {
-                let mut command = Command::new(&programs.ctl);
-                command.env_clear().envs(folder.environment(private.ports));
+            Node::Binaries(native) => {
+                let mut command = Command::new(&native.programs.ctl);
+                command.env_clear().envs(native.folder.environment(private.ports));
                 command
             }
             Node::Docker(container) => {
@@ -238,7 +242,7 @@ impl Broker {
 impl Node {
     fn epmd_is_running(&mut self) -> bool {
         match self {
-            Self::Binaries { epmd, .. } => epmd.as_mut().is_some_and(|process| process.ended().is_none()),
+            Self::Binaries(native) => native.epmd.as_mut().is_some_and(|process| process.ended().is_none()),
             Self::Docker(_) => true,
         }
     }
@@ -246,17 +250,15 @@ impl Node {
     /// The daemon through which Erlang nodes find each other. A broker starts one itself if there is none, which then outlives
     /// everything: so there always is one, and it is ours.
     async fn start_epmd(&mut self, ports: Ports) -> Result<(), Error> {
-        let Self::Binaries { epmd, epmd_spec, .. } = self else {
-            return Ok(());
-        };
-        if epmd.as_mut().is_some_and(|process| process.ended().is_none()) {
+        if self.epmd_is_running() {
             return Ok(());
         }
-        let mut process = Process::spawn(epmd_spec.clone())?;
+        let Self::Binaries(native) = self else { return Ok(()) };
+        let mut process = Process::spawn(native.epmd_spec.clone())?;
         process
             .wait_until(EPMD_LIMIT, || async move { connect(ports.epmd).await.is_some() })
             .await?;
-        *epmd = Some(process);
+        native.epmd = Some(process);
         Ok(())
     }
 }
@@ -264,12 +266,12 @@ impl Node {
 async fn provide(options: &BrokerOptions, folder: &NodeFolder, ports: Ports, say: Say<'_>) -> Result<Node, Error> {
     let binaries = |programs: Programs| {
         let epmd_spec = epmd(&programs, options, ports);
-        Node::Binaries {
+        Node::Binaries(Box::new(Native {
             programs,
             folder: folder.clone(),
-            epmd: None,
             epmd_spec,
-        }
+            epmd: None,
+        }))
     };
     if let Some(programs) = Programs::find() {
         return Ok(binaries(programs));

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The right to run servers in a folder. The kernel takes it back when this process ends, in whatever way.
 #[derive(Debug)]
 pub struct Claim {
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Claim {
@@ -49,9 +49,9 @@ impl Claim {
         );
         let mut claim = Self::lock_existing(&path)?;
         let written = claim
-            ._lock
+            .lock
             .set_len(0)
-            .and_then(|()| write!(claim._lock, "{}", std::process::id()));
+            .and_then(|()| write!(claim.lock, "{}", std::process::id()));
         written.map_err(file("writing", &path))?;
         Ok(claim)
     }
@@ -62,7 +62,7 @@ impl Claim {
             .open(path)
             .map_err(file("opening", path))?;
         match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self { _lock: lock }),
+            Ok(lock) => Ok(Self { lock }),
             Err(_) => {
                 let owner = std::fs::read_to_string(path).ok().filter(|pid| !pid.is_empty());
                 let folder = path.parent().unwrap_or(path).to_owned();

@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a test; the crash test tells its own child by a variable what to be"
 )]
 
@@ -166,7 +167,7 @@ async fn the_owner_that_the_crash_test_kills() {
     let _postgres = postgres(&folder).await.unwrap();
     let _broker = broker(&folder, false).await.unwrap();
     std::fs::write(folder.join("started"), "").unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]

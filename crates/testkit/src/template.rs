@@ -5,7 +5,7 @@
 //! lock and under another name, and renamed when it is complete: a run that was killed half-way leaves no broken template.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
@@ -25,7 +25,7 @@ pub(crate) async fn name() -> &'static str {
 }
 
 async fn build_if_missing() -> String {
-    let name = format!("holdfast_template_{:016x}", fingerprint());
+    let name = format!("holdfast_migrated_{:016x}", fingerprint());
     let server = connect(&env::database_url()).await;
     server
         .execute("SELECT pg_advisory_lock($1)", &[&LOCK])
@@ -59,11 +59,11 @@ async fn build(server: &Client, name: &str) {
 
 async fn migrate(url: &str) {
     let client = connect(url).await;
-    for role in ["holdfast_service", "holdfast_tenant"] {
-        let create = format!(
-            "DO $$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role}; END IF; END $$"
-        );
-        run(&client, &create).await;
+    for file in migrations() {
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()));
+        if let Err(error) = client.batch_execute(&text).await {
+            panic!("{}: {}", file.display(), describe(&error));
+        }
     }
 }
 
@@ -75,19 +75,24 @@ async fn run(client: &Client, statement: &str) {
 
 /// Of every file below `migrations/`, by name and content.
 fn fingerprint() -> u64 {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("reading {}: {error}", folder.display()))
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.is_file())
-        .collect();
-    files.sort();
     let mut hasher = DefaultHasher::new();
-    for file in files {
+    for file in migrations() {
         file.file_name().hash(&mut hasher);
         std::fs::read(&file)
             .unwrap_or_else(|error| panic!("reading {}: {error}", file.display()))
             .hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// The migrations in their order.
+fn migrations() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("reading {}: {error}", folder.display()));
+    let files = entries.map(|entry| entry.expect("a folder entry").path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "sql"))
+        .collect();
+    files.sort();
+    files
 }
