@@ -22,6 +22,8 @@ use crate::version::ApiVersion;
 use crate::{control, form, lock};
 
 const MAX_BODY: usize = 1 << 20;
+/// Longer than moving the clock over years takes, so that a client's idle connection outlives it.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const BAD_GATEWAY: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
 pub(crate) struct Shared {
@@ -45,6 +47,7 @@ pub(crate) fn listen(
     };
     Ok(HttpServer::new(app)
         .workers(1)
+        .keep_alive(KEEP_ALIVE)
         .disable_signals()
         .shutdown_timeout(1)
         .listen(listener)?
