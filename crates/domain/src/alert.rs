@@ -122,7 +122,12 @@ impl Alert {
     /// An alert without details.
     #[must_use]
     pub fn new(kind: AlertKind, subject: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { kind, subject: subject.into(), summary: summary.into(), details: Vec::new() }
+        Self {
+            kind,
+            subject: subject.into(),
+            summary: summary.into(),
+            details: Vec::new(),
+        }
     }
 
     /// Adds one detail.

@@ -49,8 +49,8 @@ impl Currency {
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {
-            b"bif" | b"clp" | b"djf" | b"gnf" | b"jpy" | b"kmf" | b"krw" | b"mga" | b"pyg" | b"rwf" | b"vnd" | b"vuv"
-            | b"xaf" | b"xof" | b"xpf" => 0,
+            b"bif" | b"clp" | b"djf" | b"gnf" | b"jpy" | b"kmf" | b"krw" | b"mga" | b"pyg" | b"rwf" | b"vnd"
+            | b"vuv" | b"xaf" | b"xof" | b"xpf" => 0,
             b"bhd" | b"jod" | b"kwd" | b"omr" | b"tnd" => 3,
             _ => 2,
         }
@@ -88,7 +88,10 @@ impl Money {
             return Err(MoneyError::CurrencyMismatch);
         }
         let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
-        Ok(Self { minor, currency: self.currency })
+        Ok(Self {
+            minor,
+            currency: self.currency,
+        })
     }
 }
 
@@ -101,7 +104,13 @@ impl fmt::Display for Money {
         if decimals == 0 {
             write!(f, "{} {sign}{major}", self.currency)
         } else {
-            write!(f, "{} {sign}{major}.{:0width$}", self.currency, minor % unit, width = decimals as usize)
+            write!(
+                f,
+                "{} {sign}{major}.{:0width$}",
+                self.currency,
+                minor % unit,
+                width = decimals as usize
+            )
         }
     }
 }
@@ -125,8 +134,14 @@ mod tests {
 
     #[test]
     fn never_wraps_and_never_mixes() {
-        assert_eq!(money(i64::MAX, "eur").checked_add(money(1, "eur")), Err(MoneyError::Overflow));
-        assert_eq!(money(1, "eur").checked_add(money(1, "usd")), Err(MoneyError::CurrencyMismatch));
+        assert_eq!(
+            money(i64::MAX, "eur").checked_add(money(1, "eur")),
+            Err(MoneyError::Overflow)
+        );
+        assert_eq!(
+            money(1, "eur").checked_add(money(1, "usd")),
+            Err(MoneyError::CurrencyMismatch)
+        );
         assert_eq!(money(1, "eur").checked_add(money(2, "EUR")), Ok(money(3, "eur")));
     }
 

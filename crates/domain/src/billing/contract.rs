@@ -1,0 +1,70 @@
+//! What our side agreed with a client. Stripe may confirm it, never define it.
+
+use std::fmt;
+
+use super::state::ClientState;
+use crate::ids::{ClientId, PriceId};
+use crate::money::Currency;
+
+/// How a client pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PaymentSource {
+    /// Not at all: no event of Stripe's ever changes the client's state.
+    None,
+    /// By Stripe.
+    Stripe,
+    /// Outside of Stripe, kept by hand.
+    Manual,
+}
+
+impl PaymentSource {
+    /// The word in the database and in requests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Stripe => "STRIPE",
+            Self::Manual => "MANUAL",
+        }
+    }
+
+    /// Reads the word back.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::None, Self::Stripe, Self::Manual]
+            .into_iter()
+            .find(|source| source.as_str() == text)
+    }
+}
+
+impl fmt::Display for PaymentSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The contract of one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contract {
+    /// Whose.
+    pub client: ClientId,
+    /// How the client pays.
+    pub source: PaymentSource,
+    /// The state while no fact speaks: `TrialPending` or `TrialActive`.
+    pub initial: ClientState,
+    /// Whether a Stripe customer was registered or bound already.
+    pub has_customer: bool,
+    /// The only price that activates, where one was agreed (BIL-13).
+    pub price: Option<PriceId>,
+    /// The only currency that activates, where one was agreed.
+    pub currency: Option<Currency>,
+}
+
+impl Contract {
+    /// Whether the agreed price and currency, where there are any, are borne out. What is unknown bears nothing out.
+    #[must_use]
+    pub fn admits(&self, price: Option<&PriceId>, currency: Option<Currency>) -> bool {
+        self.price.as_ref().is_none_or(|agreed| price == Some(agreed))
+            && self.currency.is_none_or(|agreed| currency == Some(agreed))
+    }
+}

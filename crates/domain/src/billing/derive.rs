@@ -1,0 +1,83 @@
+//! The state of a client as a function of its contract and its subscriptions, and of nothing else.
+
+use std::collections::BTreeMap;
+
+use super::client::Subscription;
+use super::contract::Contract;
+use super::payment::Standing;
+use super::state::ClientState;
+use super::subscription::Voice;
+use crate::ids::SubscriptionId;
+use crate::time::UnixSeconds;
+
+/// What contract and facts come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// The client's state.
+    pub state: ClientState,
+    /// The subscription that speaks for the client; `None` while no fact speaks and the contract does.
+    pub speaker: Option<SubscriptionId>,
+    /// When the speaker's paid period ends.
+    pub current_period_end: Option<UnixSeconds>,
+    /// Whether the speaker's last snapshot cannot be told from another of the same second.
+    pub undecided: bool,
+}
+
+struct Word {
+    voice: Voice,
+    since: UnixSeconds,
+    state: ClientState,
+    current_period_end: Option<UnixSeconds>,
+    undecided: bool,
+}
+
+/// Derives the state. The subscription with the strongest voice is heard; among equals the one that started last, then (so that
+/// the answer never depends on order) the greater id.
+#[must_use]
+pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subscription>) -> Derived {
+    subscriptions
+        .iter()
+        .filter_map(|(id, subscription)| Some((id, word(contract, subscription)?)))
+        .max_by_key(|(id, word)| (word.voice, word.since, *id))
+        .map_or_else(
+            || Derived {
+                state: contract.initial,
+                speaker: None,
+                current_period_end: None,
+                undecided: false,
+            },
+            |(id, word)| Derived {
+                state: word.state,
+                speaker: Some(id.clone()),
+                current_period_end: word.current_period_end,
+                undecided: word.undecided,
+            },
+        )
+}
+
+/// What one subscription says. A snapshot, once seen, outranks what was paid; payments say nothing about the price, so they
+/// activate nobody whose contract names one.
+fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
+    if let Some(reading) = subscription.snapshots.as_ref().and_then(|snapshots| snapshots.read()) {
+        return Some(Word {
+            voice: reading.snapshot.voice(),
+            since: reading.snapshot.start,
+            state: reading.snapshot.state(),
+            current_period_end: reading.snapshot.current_period_end,
+            undecided: reading.undecided,
+        });
+    }
+    let paid = |voice, state, since| Word {
+        voice,
+        since,
+        state,
+        current_period_end: None,
+        undecided: false,
+    };
+    match subscription.evidence.standing() {
+        Standing::NeverPaid => None,
+        Standing::Paid { .. } | Standing::Behind { .. } if contract.price.is_some() => None,
+        Standing::Paid { since } => Some(paid(Voice::Active, ClientState::Active, since)),
+        Standing::Behind { since } => Some(paid(Voice::PastDue, ClientState::PastDue, since)),
+    }
+}

@@ -1,0 +1,101 @@
+//! What is known of the payments for one subscription, for as long as no snapshot of it has been seen.
+//!
+//! First and last payment and last failure are a minimum and two maxima, so the order in which they arrive does not matter.
+
+use crate::time::UnixSeconds;
+
+/// Evidence that a subscription is paid for. Zero amounts are none: a trial's first invoice is "paid" too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Evidence {
+    /// The first and the last payment.
+    paid: Option<(UnixSeconds, UnixSeconds)>,
+    /// The last failed payment.
+    failed: Option<UnixSeconds>,
+}
+
+/// What the evidence comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Nothing was ever paid.
+    NeverPaid,
+    /// The last that is known is a payment.
+    Paid {
+        /// The first payment.
+        since: UnixSeconds,
+    },
+    /// A payment failed after the last one that succeeded.
+    Behind {
+        /// The first payment.
+        since: UnixSeconds,
+    },
+}
+
+impl Evidence {
+    /// Evidence as it was stored. A first payment without a last one, or the other way round, is read as one payment.
+    #[must_use]
+    pub fn restore(first: Option<UnixSeconds>, last: Option<UnixSeconds>, failed: Option<UnixSeconds>) -> Self {
+        let paid = first.or(last).map(|any| (first.unwrap_or(any), last.unwrap_or(any)));
+        Self { paid, failed }
+    }
+
+    /// One payment.
+    #[must_use]
+    pub const fn of_payment(at: UnixSeconds) -> Self {
+        Self {
+            paid: Some((at, at)),
+            failed: None,
+        }
+    }
+
+    /// One failure.
+    #[must_use]
+    pub const fn of_failure(at: UnixSeconds) -> Self {
+        Self {
+            paid: None,
+            failed: Some(at),
+        }
+    }
+
+    /// The first payment.
+    #[must_use]
+    pub fn first_paid(&self) -> Option<UnixSeconds> {
+        self.paid.map(|(first, _)| first)
+    }
+
+    /// The last payment.
+    #[must_use]
+    pub fn last_paid(&self) -> Option<UnixSeconds> {
+        self.paid.map(|(_, last)| last)
+    }
+
+    /// The last failure.
+    #[must_use]
+    pub const fn last_failed(&self) -> Option<UnixSeconds> {
+        self.failed
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let paid = match (self.paid, other.paid) {
+            (Some((first, last)), Some((other_first, other_last))) => {
+                Some((first.min(other_first), last.max(other_last)))
+            }
+            (paid, None) | (None, paid) => paid,
+        };
+        Self {
+            paid,
+            failed: self.failed.max(other.failed),
+        }
+    }
+
+    /// What it comes to. A payment and a failure of the same second count as paid: of the two, only the payment is final.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match (self.paid, self.failed) {
+            (None, _) => Standing::NeverPaid,
+            (Some((since, last)), Some(failed)) if failed > last => Standing::Behind { since },
+            (Some((since, _)), _) => Standing::Paid { since },
+        }
+    }
+}
