@@ -24,8 +24,15 @@ impl RequestId {
     /// A new id (UUID version 7, so that ids sort by time).
     #[must_use]
     pub fn generate() -> Self {
+        // The thread's own generator: the library would ask the kernel for every id.
+        let time = uuid::Timestamp::now(uuid::NoContext);
+        let (seconds, nanos) = time.to_unix();
+        let millis = seconds
+            .saturating_mul(1_000)
+            .saturating_add(u64::from(nanos / 1_000_000));
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
         let mut buffer = uuid::Uuid::encode_buffer();
-        Self(Arc::from(&*uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer)))
+        Self(Arc::from(&*id.hyphenated().encode_lower(&mut buffer)))
     }
 
     /// The caller's id when there is exactly a harmless one, a new one otherwise.

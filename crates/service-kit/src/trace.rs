@@ -24,7 +24,7 @@ impl TraceContext {
     #[must_use]
     pub fn new_root() -> Self {
         Self {
-            trace_id: uuid::Uuid::new_v4().as_u128(),
+            trace_id: rand::random::<u128>().max(1),
             span_id: new_span_id(),
             sampled: true,
         }
@@ -97,8 +97,7 @@ impl fmt::Display for TraceContext {
 }
 
 fn new_span_id() -> u64 {
-    // The low half of a version 4 UUID: two fixed bits and 62 random ones, so it is never 0.
-    uuid::Uuid::new_v4().as_u64_pair().1
+    rand::random::<u64>().max(1)
 }
 
 #[cfg(test)]

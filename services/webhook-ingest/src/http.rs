@@ -32,15 +32,15 @@ const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 static STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 static TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
 
-/// What both endpoints share.
+/// What both endpoints share on one worker.
 pub(crate) struct Shared {
-    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) receiver: Receiver,
     pub(crate) max_body_bytes: usize,
     bodies: Semaphore,
 }
 
 impl Shared {
-    pub(crate) fn new(receiver: Arc<Receiver>, max_body_bytes: usize) -> Arc<Self> {
+    pub(crate) fn new(receiver: Receiver, max_body_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             receiver,
             max_body_bytes,

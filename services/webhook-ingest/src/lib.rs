@@ -16,7 +16,7 @@ mod meters;
 mod receive;
 mod refusal;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
@@ -31,7 +31,7 @@ pub use endpoint::Endpoint;
 pub use refusal::Refusal;
 
 use http::{Door, Shared};
-use receive::Receiver;
+use receive::{Judge, Receiver};
 
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "webhook-ingest";
@@ -45,11 +45,18 @@ const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 const MAX_IN_FLIGHT: usize = 1_024;
 
 /// Ingest at work. Its routes go onto a server that may be shared with other services.
+///
+/// Every worker thread of the server publishes over a connection of its own, whose tasks run on that same thread: an event
+/// then crosses threads only on its way into the broker's socket and back, and what one worker has read at once goes out in
+/// one clump.
 #[derive(Clone)]
 pub struct WebhookIngest {
-    doors: Vec<Arc<Door>>,
-    publisher: Publisher,
+    config: Arc<IngestConfig>,
+    clock: Clock,
     alerts: AlertRaiser,
+    alerts_publisher: Publisher,
+    judge: Arc<Judge>,
+    workers: Arc<Mutex<Vec<Publisher>>>,
 }
 
 impl WebhookIngest {
@@ -59,62 +66,90 @@ impl WebhookIngest {
     /// what it cannot publish in bounded memory.
     #[must_use]
     pub fn start(config: IngestConfig, clock: Clock, alerts: Option<AlertRaiser>) -> Self {
-        let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
-        let publisher = Publisher::start(PublisherConfig {
+        let alerts_publisher = Publisher::start(PublisherConfig {
             topology: Topology::holdfast(),
-            max_in_flight: MAX_IN_FLIGHT,
-            admission_wait: ADMISSION_WAIT,
-            confirm_timeout: CONFIRM_TIMEOUT,
-            ..PublisherConfig::new(broker)
+            channels: 1,
+            ..PublisherConfig::new(broker(&config))
         });
         let alerts = alerts.unwrap_or_else(|| {
             let clock = clock.clone();
-            AlertRaiser::start(AlertRaiserConfig::new(publisher.clone(), Arc::new(move || clock.now())))
+            AlertRaiser::start(AlertRaiserConfig::new(
+                alerts_publisher.clone(),
+                Arc::new(move || clock.now()),
+            ))
         });
-        let (livemode, tolerance) = (config.livemode, config.tolerance_seconds);
-        let receiver = Receiver::new(publisher.clone(), alerts.clone(), clock, livemode, tolerance);
-        let shared = Shared::new(receiver, config.max_body_bytes);
-        let platform = Door::new(Arc::clone(&shared), Endpoint::Platform, config.platform_secrets);
-        let connect = config
-            .connect_secrets
-            .map(|secrets| Door::new(shared, Endpoint::Connect, secrets));
         Self {
-            doors: std::iter::once(platform).chain(connect).collect(),
+            judge: Arc::new(Judge::new(config.livemode, config.tolerance_seconds)),
+            config: Arc::new(config),
+            clock,
+            alerts,
+            alerts_publisher,
+            workers: Arc::default(),
+        }
+    }
+
+    /// Adds the routes; for `service_kit::http::Server::routes`, which calls it once on each worker thread.
+    pub fn routes(&self, config: &mut ServiceConfig) {
+        let publisher = Publisher::start(PublisherConfig {
+            topology: Topology::holdfast(),
+            channels: 1,
+            max_in_flight: MAX_IN_FLIGHT,
+            admission_wait: ADMISSION_WAIT,
+            confirm_timeout: CONFIRM_TIMEOUT,
+            ..PublisherConfig::new(broker(&self.config))
+        });
+        self.lock_workers().push(publisher.clone());
+        let (judge, alerts, clock) = (Arc::clone(&self.judge), self.alerts.clone(), self.clock.clone());
+        let receiver = Receiver {
             publisher,
             alerts,
+            clock,
+            judge,
+        };
+        let shared = Shared::new(receiver, self.config.max_body_bytes);
+        let platform = self.config.platform_secrets.clone();
+        Door::new(Arc::clone(&shared), Endpoint::Platform, platform).configure(config);
+        if let Some(connect) = self.config.connect_secrets.clone() {
+            Door::new(shared, Endpoint::Connect, connect).configure(config);
         }
     }
 
-    /// Adds the routes; for `service_kit::http::Server::routes`.
-    pub fn routes(&self, config: &mut ServiceConfig) {
-        for door in &self.doors {
-            Arc::clone(door).configure(config);
-        }
-    }
-
-    /// Adds the check that the broker takes messages.
+    /// Adds the check that the broker takes messages from every worker.
     pub fn register_checks(&self, readiness: &Readiness) {
-        let publisher = self.publisher.clone();
+        let ingest = self.clone();
         readiness.register(format!("{NAME}: broker"), move || {
-            let answer = publisher.check().map_err(|error| error.to_string());
+            let answer = ingest.check().map_err(|error| error.to_string());
             async move { answer }
         });
     }
 
-    /// Waits until the broker takes messages.
+    /// Whether the broker takes messages, from every worker that has started and for alerts.
     ///
     /// # Errors
-    /// Why it does not, when it did not in time.
-    pub async fn wait_ready(&self, at_most: Duration) -> Result<(), bus::PublishError> {
-        self.publisher.wait_ready(at_most).await
+    /// Why it does not.
+    pub fn check(&self) -> Result<(), bus::PublishError> {
+        self.alerts_publisher.check()?;
+        let workers = self.lock_workers();
+        if workers.is_empty() {
+            return Err(bus::PublishError::Unavailable);
+        }
+        workers.iter().try_for_each(Publisher::check)
     }
 
-    /// Sends what is left and closes the connection. Call it after the server has stopped: until then requests in work
-    /// still need it.
+    /// Sends the alerts that are left and closes their connection. Call it after the server has stopped; the workers'
+    /// connections have ended with their threads, after their last request was answered.
     pub async fn close(&self, at_most: Duration) {
         if !self.alerts.flush(at_most / 2).await {
             tracing::warn!(alerts = self.alerts.pending(), "alerts were left unsent");
         }
-        self.publisher.close(at_most / 2).await;
+        self.alerts_publisher.close(at_most / 2).await;
     }
+
+    fn lock_workers(&self) -> MutexGuard<'_, Vec<Publisher>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn broker(config: &IngestConfig) -> BrokerConfig {
+    BrokerConfig::new(config.amqp_url.expose_secret(), NAME)
 }

@@ -41,38 +41,37 @@ pub(crate) struct Delivery<'a> {
     pub(crate) received_at: DateTime<Utc>,
 }
 
-/// Receives deliveries.
-pub(crate) struct Receiver {
-    pub(crate) publisher: Publisher,
-    pub(crate) alerts: AlertRaiser,
-    pub(crate) clock: Clock,
-    pub(crate) livemode: bool,
-    pub(crate) tolerance_seconds: u64,
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    livemode: bool,
+    tolerance_seconds: u64,
     versions: ApiVersions,
     bad_attempts: AddressLimit,
     log_lines: LogBudget,
 }
 
-impl Receiver {
-    pub(crate) fn new(
-        publisher: Publisher,
-        alerts: AlertRaiser,
-        clock: Clock,
-        livemode: bool,
-        tolerance_seconds: u64,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            publisher,
-            alerts,
-            clock,
+impl Judge {
+    pub(crate) fn new(livemode: bool, tolerance_seconds: u64) -> Self {
+        Self {
             livemode,
             tolerance_seconds,
             versions: ApiVersions::default(),
             bad_attempts: AddressLimit::per_minute(BAD_ATTEMPTS),
             log_lines: LogBudget::per_second(LOG_LINES),
-        })
+        }
     }
+}
 
+/// Receives deliveries on one worker.
+pub(crate) struct Receiver {
+    pub(crate) publisher: Publisher,
+    pub(crate) alerts: AlertRaiser,
+    pub(crate) clock: Clock,
+    pub(crate) judge: Arc<Judge>,
+}
+
+impl Receiver {
     /// Judges a delivery and publishes its event. `Ok` is the event's id, and means that the broker holds the event.
     pub(crate) async fn receive(&self, delivery: Delivery<'_>) -> Result<String, Refusal> {
         let Delivery {
@@ -84,15 +83,15 @@ impl Receiver {
             received_at,
         } = delivery;
         let now = self.clock.unix_seconds();
-        signature::verify(signature, &body, secrets, now, self.tolerance_seconds).map_err(Refusal::Signature)?;
+        signature::verify(signature, &body, secrets, now, self.judge.tolerance_seconds).map_err(Refusal::Signature)?;
         let trace = TraceContext::continue_or_start(traceparent);
         let message = {
             let envelope = envelope::peek(&body).map_err(Refusal::Payload)?;
-            if envelope.livemode != Some(self.livemode) {
+            if envelope.livemode != Some(self.judge.livemode) {
                 self.alerts
-                    .raise(livemode_alert(endpoint, self.livemode, envelope.livemode));
+                    .raise(livemode_alert(endpoint, self.judge.livemode, envelope.livemode));
             }
-            if let Some(alert) = self.versions.count(envelope.api_version.as_deref()) {
+            if let Some(alert) = self.judge.versions.count(envelope.api_version.as_deref()) {
                 self.alerts.raise(alert);
             }
             message::of_event(endpoint, &envelope, body.clone(), received_at, trace)
@@ -107,14 +106,14 @@ impl Receiver {
         if let Some(alert) = refusal.alert(endpoint) {
             self.alerts.raise(alert.with("address", address));
         }
-        if let Some(left_out) = self.log_lines.take(self.clock.unix_seconds()) {
+        if let Some(left_out) = self.judge.log_lines.take(self.clock.unix_seconds()) {
             let (code, reason) = (refusal.code(), refusal.reason());
             tracing::warn!(request_id = %id, %endpoint, code, reason, %address, left_out, "refused a delivery");
         }
         if !refusal.is_bad_attempt() {
             return refusal;
         }
-        match self.bad_attempts.count(address) {
+        match self.judge.bad_attempts.count(address) {
             Ok(()) => refusal,
             Err(wait) => Refusal::Throttled { wait },
         }

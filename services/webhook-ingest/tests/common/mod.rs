@@ -64,7 +64,7 @@ impl Ingest {
         let address = bound.address();
         let token = stop.clone();
         let served = tokio::spawn(async move { bound.run(token).await.unwrap() });
-        service.wait_ready(Duration::from_secs(20)).await.unwrap();
+        testkit::eventually(Duration::from_secs(20), || async { service.check().is_ok() }).await;
         Self {
             address,
             clock,
