@@ -18,3 +18,4 @@ mod harness;
 mod idempotency;
 mod payments;
 mod versions;
+mod views;

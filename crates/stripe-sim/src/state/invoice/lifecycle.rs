@@ -107,9 +107,15 @@ impl World {
         let total = draft.total();
         let credit_used = self.use_credit(&draft.customer, total);
         let number = self.next_number(&draft.customer, now);
+        let metadata = draft
+            .subscription
+            .as_deref()
+            .and_then(|id| self.subscriptions.get(id))
+            .map(|one| one.metadata.clone());
         let Some(invoice) = self.invoices.get_mut(id) else {
             return;
         };
+        invoice.subscription_metadata = metadata.unwrap_or_default();
         invoice.status = InvoiceStatus::Open;
         invoice.finalized_at = Some(now);
         invoice.number = Some(number);

@@ -131,7 +131,7 @@ impl World {
             );
         }
         self.tell_subscription(id, "customer.subscription.resumed");
-        self.invoice_now(id, Reason::SubscriptionCycle);
+        self.invoice_now(id, Reason::SubscriptionCycle, (now, now));
         Ok(())
     }
 

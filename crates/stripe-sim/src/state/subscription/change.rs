@@ -158,7 +158,7 @@ impl World {
             } else {
                 Reason::SubscriptionUpdate
             };
-            self.invoice_now(id, reason);
+            self.invoice_now(id, reason, (before.period.0, now));
         } else {
             for line in &lines {
                 let item =
@@ -192,9 +192,9 @@ impl World {
     }
 
     /// Invoices the current period and collects at once.
-    pub(super) fn invoice_now(&mut self, id: &str, reason: Reason) {
+    pub(super) fn invoice_now(&mut self, id: &str, reason: Reason, collected: (i64, i64)) {
         let before = self.subscriptions.get(id).cloned();
-        let invoice = self.invoice_period(id, reason);
+        let invoice = self.invoice_period(id, reason, collected);
         if let (Some(before), Some(after)) = (before, self.subscriptions.get(id).cloned()) {
             self.emit_change(
                 "customer.subscription.updated",

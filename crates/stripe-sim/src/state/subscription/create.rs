@@ -119,7 +119,7 @@ impl World {
             );
         }
 
-        let invoice = self.invoice_period(&id, Reason::SubscriptionCreate);
+        let invoice = self.invoice_period(&id, Reason::SubscriptionCreate, (now, now));
         self.finalize_invoice(&invoice);
         match (new.behavior, new.collection) {
             (_, Collection::Send(_)) => self.change_subscription(&id, |one| {
@@ -187,8 +187,9 @@ impl World {
         }
     }
 
-    /// A draft invoice for the subscription's current period, with everything that waited for it.
-    pub(super) fn invoice_period(&mut self, id: &str, reason: Reason) -> String {
+    /// A draft invoice whose lines pay for the subscription's current period, with everything that waited for it. `collected` is the
+    /// invoice's own period, in which that came together: the time before, as at Stripe.
+    pub(super) fn invoice_period(&mut self, id: &str, reason: Reason, collected: (i64, i64)) -> String {
         let Some(subscription) = self.subscriptions.get(id).cloned() else {
             return String::new();
         };
@@ -203,7 +204,7 @@ impl World {
             reason,
             currency: subscription.currency.clone(),
             lines,
-            period: subscription.period,
+            period: collected,
             collection: subscription.collection,
             metadata: Metadata::new(),
             description: None,

@@ -57,7 +57,7 @@ impl World {
                 end: next,
             },
         );
-        let invoice = self.invoice_period(id, Reason::SubscriptionCycle);
+        let invoice = self.invoice_period(id, Reason::SubscriptionCycle, subscription.period);
         if let Some(after) = self.subscriptions.get(id).cloned() {
             self.emit_change(
                 "customer.subscription.updated",
