@@ -41,6 +41,29 @@ async fn a_test_database_is_alone_and_is_dropped() {
 }
 
 #[tokio::test]
+async fn a_test_database_is_migrated_and_its_roles_are_held_by_row_level_security() {
+    let db = TestDb::create().await;
+    let service = db.service().await;
+    service
+        .batch_execute("INSERT INTO organizations (id) VALUES ('ours'), ('theirs')")
+        .await
+        .unwrap();
+    let tenant = db.tenant().await;
+    tenant.batch_execute("SET holdfast.org_ids = 'ours'").await.unwrap();
+    let seen = tenant.query("SELECT id FROM organizations", &[]).await.unwrap();
+    assert_eq!(
+        seen.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(),
+        ["ours"]
+    );
+    assert!(
+        tenant
+            .batch_execute("INSERT INTO organizations (id) VALUES ('more')")
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
 async fn an_empty_database_has_no_tables() {
     let db = TestDb::empty().await;
     let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";

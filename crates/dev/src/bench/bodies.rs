@@ -29,11 +29,17 @@ impl Template {
         let mut metadata = Map::new();
         let mut body = render(run, &metadata);
         while body.len() < BODY_BYTES {
-            metadata.insert(format!("order_line_{}", metadata.len()), json!("PRODUCT-4711 two pieces, gift wrapped"));
+            metadata.insert(
+                format!("order_line_{}", metadata.len()),
+                json!("PRODUCT-4711 two pieces, gift wrapped"),
+            );
             body = render(run, &metadata);
         }
         let start = body.find(PLACE).unwrap_or_default();
-        Self { body: body.into_bytes(), number: start..start + PLACE.len() }
+        Self {
+            body: body.into_bytes(),
+            number: start..start + PLACE.len(),
+        }
     }
 
     /// The body of event number `n`.
@@ -117,7 +123,13 @@ impl Requests {
         let start = signature.end + 4;
         let number = start + template.number.start..start + template.number.end;
         let template = [head.as_bytes(), &[b'0'; HEX], b"\r\n\r\n", &template.body].concat();
-        Self { template, number, signature, signatures, first }
+        Self {
+            template,
+            number,
+            signature,
+            signatures,
+            first,
+        }
     }
 
     /// How many there are.
@@ -135,7 +147,9 @@ impl Requests {
     /// Turns a buffer into request number `index`; false when there are no more.
     #[must_use]
     pub fn write(&self, index: usize, buffer: &mut [u8]) -> bool {
-        let Some(signature) = self.signatures.get(index) else { return false };
+        let Some(signature) = self.signatures.get(index) else {
+            return false;
+        };
         write_over(buffer, &self.signature, signature);
         let mut number = self.first + index;
         if let Some(digits) = buffer.get_mut(self.number.clone()) {
@@ -157,7 +171,11 @@ mod tests {
     #[test]
     fn requests_are_distinct_signed_events_of_the_right_size() {
         let template = Template::new("a1");
-        assert!((4_900..5_100).contains(&template.body_bytes()), "{}", template.body_bytes());
+        assert!(
+            (4_900..5_100).contains(&template.body_bytes()),
+            "{}",
+            template.body_bytes()
+        );
         let secret = "whsec_0123456789abcdef";
         let requests = Requests::sign(&template, secret, "127.0.0.1", 7, 3, 1_760_000_000);
         let mut buffer = requests.buffer();

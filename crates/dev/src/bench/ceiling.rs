@@ -32,27 +32,55 @@ pub struct Ceiling {
 /// # Errors
 /// When the broker refuses or the connection fails.
 pub async fn run(amqp_url: &str, template: &Template, time: Duration) -> anyhow::Result<Ceiling> {
-    let connection =
-        Connection::connect(amqp_url, ConnectionProperties::default()).await.context("connecting for the ceiling")?;
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default())
+        .await
+        .context("connecting for the ceiling")?;
     let channel = connection.create_channel().await.context("a channel for the ceiling")?;
-    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await.context("confirm mode")?;
+    channel
+        .confirm_select(ConfirmSelectOptions { nowait: false })
+        .await
+        .context("confirm mode")?;
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(QUEUE.into(), durable, arguments).await.context("the ceiling's queue")?;
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(QUEUE.into(), durable, arguments)
+        .await
+        .context("the ceiling's queue")?;
     let rate = publish(&channel, template, time).await;
-    let gone = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
-    channel.queue_delete(QUEUE.into(), gone).await.context("deleting the ceiling's queue")?;
-    connection.close(200, "done".into()).await.context("closing the ceiling's connection")?;
+    let gone = QueueDeleteOptions {
+        if_unused: false,
+        if_empty: false,
+        nowait: false,
+    };
+    channel
+        .queue_delete(QUEUE.into(), gone)
+        .await
+        .context("deleting the ceiling's queue")?;
+    connection
+        .close(200, "done".into())
+        .await
+        .context("closing the ceiling's connection")?;
     rate
 }
 
 async fn publish(channel: &Channel, template: &Template, time: Duration) -> anyhow::Result<Ceiling> {
-    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let options = BasicPublishOptions {
+        mandatory: true,
+        immediate: false,
+    };
     let persistent = BasicProperties::default().with_delivery_mode(2);
     let one = |n: usize| {
         let (body, properties) = (template.body(n), persistent.clone());
-        async move { channel.basic_publish("".into(), QUEUE.into(), options, &body, properties).await?.await }
+        async move {
+            channel
+                .basic_publish("".into(), QUEUE.into(), options, &body, properties)
+                .await?
+                .await
+        }
     };
     let started = Instant::now();
     let mut in_flight: FuturesUnordered<_> = (0..IN_FLIGHT).map(one).collect();
@@ -68,5 +96,8 @@ async fn publish(channel: &Channel, template: &Template, time: Duration) -> anyh
             sent += 1;
         }
     }
-    Ok(Ceiling { confirmed, rate: confirmed as f64 / started.elapsed().as_secs_f64() })
+    Ok(Ceiling {
+        confirmed,
+        rate: confirmed as f64 / started.elapsed().as_secs_f64(),
+    })
 }

@@ -133,14 +133,21 @@ pub struct Report {
 /// When a side fails, or ingest refuses an event.
 pub async fn measure(subject: &Subject, plan: Plan, say: &(dyn Fn(&str) + Send + Sync)) -> anyhow::Result<Report> {
     let template = Template::new("b");
-    let mut driver = Driver { subject: subject.clone(), template: template.clone(), next: 0, accepted: 0 };
+    let mut driver = Driver {
+        subject: subject.clone(),
+        template: template.clone(),
+        next: 0,
+        accepted: 0,
+    };
     driver.drive(WARM_UP, None).await?;
     let memory_start_kib = usage::memory_kib(subject.pid)?.0;
     let mut rounds = Vec::with_capacity(plan.rounds);
     for number in 1..=plan.rounds {
         let round = driver.round(plan.round).await?;
         let (ceiling, ingest, ratio) = (round.ceiling, round.ingest, round.ratio());
-        say(&format!("round {number}: ceiling {ceiling:.0}/s, ingest {ingest:.0}/s, ratio {ratio:.3}"));
+        say(&format!(
+            "round {number}: ceiling {ceiling:.0}/s, ingest {ingest:.0}/s, ratio {ratio:.3}"
+        ));
         rounds.push(round);
     }
     let half = median(rounds.iter().map(|round| round.ingest)) / 2.0;
@@ -149,7 +156,12 @@ pub async fn measure(subject: &Subject, plan: Plan, say: &(dyn Fn(&str) + Send +
         let outcome = driver.drive(plan.latency_run, Some(half)).await?;
         let (p50_ms, p99_ms) = (outcome.quantile_ms(0.5), outcome.quantile_ms(0.99));
         say(&format!("at {half:.0}/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms"));
-        latency.push(Latency { rate: outcome.rate(), p50_ms, p99_ms, max_ms: outcome.quantile_ms(1.0) });
+        latency.push(Latency {
+            rate: outcome.rate(),
+            p50_ms,
+            p99_ms,
+            max_ms: outcome.quantile_ms(1.0),
+        });
     }
     while driver.accepted < plan.events {
         driver.drive(plan.round, None).await?;
@@ -198,7 +210,11 @@ impl Driver {
 
     /// CPU time of ingest, of the broker and of this process.
     fn used(&self) -> [Duration; 3] {
-        let pids = [Some(self.subject.pid), self.subject.broker_pid, Some(std::process::id())];
+        let pids = [
+            Some(self.subject.pid),
+            self.subject.broker_pid,
+            Some(std::process::id()),
+        ];
         pids.map(|pid| pid.and_then(|pid| usage::cpu(pid).ok()).unwrap_or_default())
     }
 
@@ -218,18 +234,34 @@ impl Driver {
 
     fn requests(&mut self, time: Duration, rate: Option<f64>) -> anyhow::Result<Requests> {
         let count = (rate.unwrap_or(MOST_PER_SECOND) * time.as_secs_f64()) as usize;
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock")?.as_secs();
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .context("the clock")?
+            .as_secs();
         let (secret, host) = (self.subject.secret.clone(), self.subject.address.to_string());
-        Ok(Requests::sign(&self.template, &secret, &host, self.next, count, i64::try_from(now)?))
+        Ok(Requests::sign(
+            &self.template,
+            &secret,
+            &host,
+            self.next,
+            count,
+            i64::try_from(now)?,
+        ))
     }
 
     async fn send(&mut self, requests: Requests, time: Duration, rate: Option<f64>) -> anyhow::Result<Outcome> {
         self.next += requests.count();
         let address = self.subject.address;
         let generator = move || load::run(address, requests, CONNECTIONS, time, rate);
-        let outcome = tokio::task::spawn_blocking(generator).await.context("the generator")??;
+        let outcome = tokio::task::spawn_blocking(generator)
+            .await
+            .context("the generator")??;
         if outcome.refused > 0 {
-            bail!("ingest refused {} of {} events", outcome.refused, outcome.accepted + outcome.refused);
+            bail!(
+                "ingest refused {} of {} events",
+                outcome.refused,
+                outcome.accepted + outcome.refused
+            );
         }
         self.accepted += outcome.accepted;
         self.purge().await?;
@@ -239,7 +271,12 @@ impl Driver {
     async fn purge(&self) -> anyhow::Result<()> {
         let connection = Connection::connect(&self.subject.amqp_url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
-        channel.queue_purge(bus::topology::BILLING_EVENTS.into(), QueuePurgeOptions { nowait: false }).await?;
+        channel
+            .queue_purge(
+                bus::topology::BILLING_EVENTS.into(),
+                QueuePurgeOptions { nowait: false },
+            )
+            .await?;
         connection.close(200, "done".into()).await.context("closing")
     }
 }
@@ -266,15 +303,42 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
+/// The least share of the ceiling.
+const LEAST_RATIO: f64 = 0.65;
+/// The most that 99 of 100 requests may take at half of the peak, in milliseconds.
+const MOST_P99_MS: f64 = 25.0;
+/// The most memory at any time, in KiB.
+const MOST_MEMORY_KIB: u64 = 60 * 1024;
+
 impl Report {
+    /// Whether every target of the requirements is met.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let p99 = median(self.latency.iter().map(|latency| latency.p99_ms));
+        self.ratio >= LEAST_RATIO && p99 < MOST_P99_MS && self.memory_peak_kib < MOST_MEMORY_KIB
+    }
+
     /// The report for people.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = format!("ingest, {} connections, {} byte bodies\n", CONNECTIONS, self.body_bytes);
-        text.push_str("  ceiling/s  ingest/s  ratio   µs of ceiling: loop  broker   µs of ingest: own  broker  generator\n");
+        text.push_str(
+            "  ceiling/s  ingest/s  ratio   µs of ceiling: loop  broker   µs of ingest: own  broker  generator\n",
+        );
         for round in &self.rounds {
-            let Round { ceiling, ingest, ceiling_own_micros, ceiling_broker_micros, .. } = round;
-            let Round { ingest_micros, broker_micros, generator_micros, .. } = round;
+            let Round {
+                ceiling,
+                ingest,
+                ceiling_own_micros,
+                ceiling_broker_micros,
+                ..
+            } = round;
+            let Round {
+                ingest_micros,
+                broker_micros,
+                generator_micros,
+                ..
+            } = round;
             let _ = writeln!(
                 text,
                 "  {ceiling:>9.0} {ingest:>9.0}  {:>5.3}  {ceiling_own_micros:>19.0}  {ceiling_broker_micros:>6.0}  \
@@ -282,14 +346,30 @@ impl Report {
                 round.ratio()
             );
         }
-        let _ = writeln!(text, "  median ratio {:.3} (target 0.65)", self.ratio);
+        let _ = writeln!(text, "  median ratio {:.3} (target {LEAST_RATIO})", self.ratio);
         for latency in &self.latency {
-            let Latency { rate, p50_ms, p99_ms, max_ms } = latency;
-            let _ = writeln!(text, "  at {rate:.0}/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms");
+            let Latency {
+                rate,
+                p50_ms,
+                p99_ms,
+                max_ms,
+            } = latency;
+            let _ = writeln!(
+                text,
+                "  at {rate:.0}/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms"
+            );
         }
         let mib = |kib: u64| kib as f64 / 1024.0;
-        let (start, end, peak) = (mib(self.memory_start_kib), mib(self.memory_end_kib), mib(self.memory_peak_kib));
-        let _ = writeln!(text, "  memory {start:.1} MiB, {end:.1} MiB after {} events, peak {peak:.1} MiB", self.events);
+        let (start, end, peak) = (
+            mib(self.memory_start_kib),
+            mib(self.memory_end_kib),
+            mib(self.memory_peak_kib),
+        );
+        let _ = writeln!(
+            text,
+            "  memory {start:.1} MiB, {end:.1} MiB after {} events, peak {peak:.1} MiB",
+            self.events
+        );
         text
     }
 }

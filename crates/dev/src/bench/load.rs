@@ -68,7 +68,10 @@ pub fn run(
     at_most: Duration,
     rate: Option<f64>,
 ) -> anyhow::Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("the generator's runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the generator's runtime")?;
     LocalSet::new().block_on(&runtime, async {
         let mut streams = Vec::with_capacity(connections);
         for _ in 0..connections {
@@ -85,8 +88,10 @@ pub fn run(
             started,
             outcome: RefCell::default(),
         });
-        let tasks: Vec<_> =
-            streams.into_iter().map(|stream| tokio::task::spawn_local(drive(stream, Rc::clone(&shared)))).collect();
+        let tasks: Vec<_> = streams
+            .into_iter()
+            .map(|stream| tokio::task::spawn_local(drive(stream, Rc::clone(&shared))))
+            .collect();
         for task in tasks {
             task.await.context("a connection's task")??;
         }
@@ -127,7 +132,9 @@ async fn drive(mut stream: TcpStream, shared: Rc<Shared>) -> anyhow::Result<()> 
 async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool> {
     let mut filled = 0;
     loop {
-        let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else { bail!("an answer is too long") };
+        let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else {
+            bail!("an answer is too long")
+        };
         let read = stream.read(rest).await.context("reading an answer")?;
         if read == 0 {
             bail!("ingest closed a connection");
@@ -145,7 +152,14 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Resul
 
 fn content_length(head: &[u8]) -> usize {
     const NAME: &[u8] = b"content-length: ";
-    let start = head.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
-    let digits = start.and_then(|start| head.get(start + NAME.len()..)).unwrap_or_default();
-    digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |sum, byte| sum * 10 + usize::from(byte - b'0'))
+    let start = head
+        .windows(NAME.len())
+        .position(|window| window.eq_ignore_ascii_case(NAME));
+    let digits = start
+        .and_then(|start| head.get(start + NAME.len()..))
+        .unwrap_or_default();
+    digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |sum, byte| sum * 10 + usize::from(byte - b'0'))
 }

@@ -16,8 +16,15 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     // The second field is the program's name in parentheses and may hold spaces.
     let after_name = stat.rsplit_once(')').context("a process's state has no name")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or_default();
-    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 1_000 / TICKS_PER_SECOND))
+    let ticks = |index: usize| {
+        fields
+            .get(index)
+            .and_then(|field| field.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    Ok(Duration::from_millis(
+        (ticks(11) + ticks(12)) * 1_000 / TICKS_PER_SECOND,
+    ))
 }
 
 /// Memory of a process in KiB: now, and at most so far.
@@ -28,7 +35,8 @@ pub fn memory_kib(pid: u32) -> anyhow::Result<(u64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's memory")?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .unwrap_or_default()
     };
     Ok((field("VmRSS:"), field("VmHWM:")))
 }
