@@ -1,1 +1,45 @@
-//! Under construction.
+//! The one binary: every service and every tool of an operator behind one name.
+//!
+//! Why one: one image to build, sign and roll out. Each deployment runs `holdfast run <service>` with its own secrets,
+//! database role and scaling; a small team runs `holdfast run all`. A process reads the configuration of what it runs and
+//! nothing else.
+//!
+//! Exit codes: 0 done; 1 failed, or a check that is red; 2 a command line that makes no sense; 78 a configuration that is
+//! refused, before a port opens. What was asked for goes to stdout, everything else to stderr; `--json` makes stdout one
+//! JSON document.
+
+mod cli;
+mod config;
+mod failure;
+mod migrate;
+mod output;
+mod run;
+mod services;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&anyhow::Error::new(error).context("starting the runtime")),
+    };
+    let done = runtime.block_on(Box::pin(dispatch(cli)));
+    // A name lookup or another blocking call that hangs must not hold up the end of the process.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|error| failure::report(&error))
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Run(args) => run::run(&args).await,
+        Command::Migrate(args) => migrate::run(&args).await,
+        Command::Config(args) => config::run(&args),
+    }
+}

@@ -1,0 +1,40 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::services::Service;
+use crate::{config, migrate};
+
+/// Payments with Stripe: webhooks in, decisions kept, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one or several services in this process.
+    Run(ServiceArgs),
+    /// Bring the database's schema up to this binary, or check it.
+    Migrate(migrate::MigrateArgs),
+    /// Look at the configuration without starting anything.
+    Config(config::ConfigArgs),
+}
+
+/// Names of services.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// Services by name, or `all`.
+    #[arg(required = true, value_name = "SERVICE")]
+    pub(crate) services: Vec<Service>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Form {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,77 @@
+//! The services by name, and the configuration of those that run together.
+//!
+//! [`Settings::read`] asks for the variables of the chosen services only, and goes on after a problem, so that a start
+//! that is refused is refused once.
+
+use std::collections::BTreeSet;
+
+use clap::ValueEnum;
+use service_kit::config::Reader;
+use service_kit::http::HttpSettings;
+use service_kit::telemetry::LogSettings;
+use webhook_ingest::IngestConfig;
+
+/// A service, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Service {
+    /// Takes Stripe's webhooks in.
+    WebhookIngest,
+    /// Every service in one process.
+    All,
+}
+
+impl Service {
+    /// The services meant by names on the command line, each once.
+    pub(crate) fn chosen(named: &[Self]) -> BTreeSet<Self> {
+        let every = [Self::WebhookIngest];
+        if named.contains(&Self::All) {
+            return every.into();
+        }
+        named.iter().copied().collect()
+    }
+
+    /// The name on the command line and in logs.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::WebhookIngest => webhook_ingest::NAME,
+            Self::All => "all",
+        }
+    }
+}
+
+/// What a process needs to know to run some services.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) logs: LogSettings,
+    pub(crate) http: HttpSettings,
+    pub(crate) ingest: Option<IngestConfig>,
+}
+
+impl Settings {
+    /// Reads what the chosen services need.
+    pub(crate) fn read(r: &mut Reader<'_>, chosen: &BTreeSet<Service>) -> Option<Self> {
+        let logs = LogSettings::read(r);
+        let http = HttpSettings::read(r);
+        let ingest = read_if(chosen, Service::WebhookIngest, r, IngestConfig::read);
+        Some(Self {
+            logs: logs?,
+            http: http?,
+            ingest: ingest?,
+        })
+    }
+}
+
+/// The outer `None` is a problem, the inner one a service that does not run.
+#[expect(clippy::option_option, reason = "two different absences, as in `Reader::optional`")]
+fn read_if<T>(
+    chosen: &BTreeSet<Service>,
+    service: Service,
+    r: &mut Reader<'_>,
+    read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> Option<Option<T>> {
+    if chosen.contains(&service) {
+        read(r).map(Some)
+    } else {
+        Some(None)
+    }
+}
