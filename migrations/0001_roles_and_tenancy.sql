@@ -1,7 +1,7 @@
 -- Roles, organisations, and the helpers that every later migration uses.
 -- Safe on a running system: everything is new.
 --
--- Three roles of the cluster, none of which may log in until an operator gives it a password (docs/DATABASE.md):
+-- Two roles of the cluster, neither of which may log in until an operator gives it a password (docs/DATABASE.md):
 --   holdfast_service  reads and writes rows; append-only tables give it INSERT and SELECT only
 --   holdfast_tenant   reads the rows of the organisations named in the session setting holdfast.org_ids (comma separated)
 -- Migrations run as a role that may create roles and bypasses row-level security: FORCE ROW LEVEL SECURITY hits the owner too.
@@ -47,6 +47,10 @@ BEGIN
 END $$;
 
 REVOKE EXECUTE ON FUNCTION holdfast_protect(regclass), holdfast_share_with_tenant(regclass) FROM PUBLIC;
+
+-- Made by the migrating binary before this file. Services read it to see whether the schema is theirs.
+SELECT holdfast_protect('schema_migrations');
+GRANT SELECT ON schema_migrations TO holdfast_service;
 
 CREATE TABLE organizations (
     id         text PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 255 AND position(',' in id) = 0),

@@ -1,1 +1,23 @@
-//! Under construction.
+//! The only room with SQL.
+//!
+//! - [`Database`]: the pool, and [`Database::transact`], the one way to run a transaction.
+//! - [`migrate`]: brings the schema up to this binary; [`verify`]: checks the live schema, roles, policies and grants.
+//! - [`outbox`], [`alerts`], [`events`], [`tenancy`], [`partitions`]: rows and query functions, one file per subject.
+//!
+//! Query functions are free functions `verb_noun(conn, ..)`; one that ends in `_in_txn` is only right inside a transaction.
+//! Batches are single statements over arrays (`unnest`), sorted by key so that two batches cannot deadlock.
+
+pub mod alerts;
+pub mod billing;
+pub mod error;
+pub mod outbox;
+pub mod pool;
+
+mod connect;
+pub mod migrate;
+
+pub use connect::TargetError;
+pub use deadpool_postgres::{GenericClient, Transaction};
+pub use error::{DbError, TransactError};
+pub use migrate::migrate;
+pub use pool::{Conn, Database, DatabaseConfig, OpenError, TxnFuture, in_txn};

@@ -5,8 +5,9 @@
 //! lock and under another name, and renamed when it is complete: a run that was killed half-way leaves no broken template.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
 
+use db::migrate::MIGRATIONS;
+use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
@@ -58,12 +59,15 @@ async fn build(server: &Client, name: &str) {
 }
 
 async fn migrate(url: &str) {
-    let client = connect(url).await;
-    for file in migrations() {
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()));
-        if let Err(error) = client.batch_execute(&text).await {
-            panic!("{}: {}", file.display(), describe(&error));
-        }
+    if let Err(error) = db::migrate(&SecretString::from(url)).await {
+        panic!("migrating the template database: {}", chain(&error));
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
     }
 }
 
@@ -73,26 +77,12 @@ async fn run(client: &Client, statement: &str) {
     }
 }
 
-/// Of every file below `migrations/`, by name and content.
+/// Of every migration that the linked `db` applies, by name and content.
 fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
-    for file in migrations() {
-        file.file_name().hash(&mut hasher);
-        std::fs::read(&file)
-            .unwrap_or_else(|error| panic!("reading {}: {error}", file.display()))
-            .hash(&mut hasher);
+    for migration in MIGRATIONS {
+        migration.name.hash(&mut hasher);
+        migration.checksum().hash(&mut hasher);
     }
     hasher.finish()
-}
-
-/// The migrations in their order.
-fn migrations() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("reading {}: {error}", folder.display()));
-    let files = entries.map(|entry| entry.expect("a folder entry").path());
-    let mut files: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|end| end == "sql"))
-        .collect();
-    files.sort();
-    files
 }

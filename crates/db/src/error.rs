@@ -1,0 +1,145 @@
+//! What can go wrong between a query function and the server, sorted by what the caller does next.
+//!
+//! A consumer asks one question of an error: is the database away (keep the whole batch, try again later), or is it about this
+//! message (take the batch apart)? [`DbError::is_unavailable`] answers it from SQLSTATE and I/O errors, never from texts.
+
+use std::error::Error as _;
+use std::io;
+
+use deadpool_postgres::PoolError;
+use tokio_postgres::error::SqlState;
+
+/// A failure of the database or of a statement.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DbError {
+    /// No connection could be had from the pool in time.
+    #[error("taking a database connection failed")]
+    Checkout(#[source] PoolError),
+    /// A connection outside the pool could not be made.
+    #[error("connecting to the database failed")]
+    Connect(#[source] tokio_postgres::Error),
+    /// A statement failed, or its connection was lost while it ran.
+    #[error("the database operation {operation} failed")]
+    Statement {
+        /// The query function, or the step of a transaction.
+        operation: &'static str,
+        /// Postgres' words: SQLSTATE, message, constraint.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// A row holds what this version cannot read, or a value does not fit into its column.
+    #[error("the database operation {operation} met a value that does not fit: {detail}")]
+    Value {
+        /// The query function.
+        operation: &'static str,
+        /// Column and value.
+        detail: String,
+    },
+}
+
+impl DbError {
+    /// Whether the database is away (or cannot take work at all), so that the same call may succeed later without a change of
+    /// what it was given: no connection, a server that starts or stops, a standby after a failover, full disk or memory.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Checkout(PoolError::Timeout(_) | PoolError::Closed) => true,
+            Self::Checkout(PoolError::Backend(source)) | Self::Connect(source) | Self::Statement { source, .. } => {
+                lost(source) || source.code().is_some_and(says_unavailable)
+            }
+            Self::Checkout(PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) | Self::Value { .. } => false,
+        }
+    }
+
+    /// Whether the transaction lost against another one and may simply run again: serialization failure or deadlock.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.code().is_some_and(|code| {
+            *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
+        })
+    }
+
+    /// The SQLSTATE that Postgres gave, where it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Checkout(PoolError::Backend(source)) | Self::Connect(source) | Self::Statement { source, .. } => {
+                source.code()
+            }
+            Self::Checkout(_) | Self::Value { .. } => None,
+        }
+    }
+
+    /// The constraint that refused the statement, where one did.
+    #[must_use]
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Statement { source, .. } => source.as_db_error().and_then(|refusal| refusal.constraint()),
+            Self::Checkout(_) | Self::Connect(_) | Self::Value { .. } => None,
+        }
+    }
+}
+
+/// The connection ended or could not be made, which shows as a closed client or an I/O error somewhere in the chain.
+fn lost(error: &tokio_postgres::Error) -> bool {
+    if error.is_closed() {
+        return true;
+    }
+    let mut cause = error.source();
+    while let Some(link) = cause {
+        if link.is::<io::Error>() {
+            return true;
+        }
+        cause = link.source();
+    }
+    false
+}
+
+/// Classes 08 (connection) and 53 (resources), the 57P0x of a server that stops or starts, and a server that became read-only.
+fn says_unavailable(code: &SqlState) -> bool {
+    let text = code.code();
+    text.starts_with("08") || text.starts_with("53") || matches!(text, "57P01" | "57P02" | "57P03" | "57P05" | "25006")
+}
+
+/// Names the operation that failed, where an error of the driver becomes ours.
+pub trait During<T> {
+    /// # Errors
+    /// [`DbError::Statement`] with this name.
+    fn during(self, operation: &'static str) -> Result<T, DbError>;
+}
+
+impl<T> During<T> for Result<T, tokio_postgres::Error> {
+    fn during(self, operation: &'static str) -> Result<T, DbError> {
+        self.map_err(|source| DbError::Statement { operation, source })
+    }
+}
+
+/// An error type that a transaction's body may return: [`crate::Database::transact`] looks for a conflict in it.
+pub trait TransactError: From<DbError> {
+    /// The database's part in it, where it has one.
+    fn db_error(&self) -> Option<&DbError>;
+}
+
+impl TransactError for DbError {
+    fn db_error(&self) -> Option<&DbError> {
+        Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stops_starts_or_is_full_is_away_and_a_bad_row_is_not() {
+        for code in ["08006", "08P01", "53100", "53300", "57P01", "57P02", "57P03", "25006"] {
+            assert!(says_unavailable(&SqlState::from_code(code)), "{code}");
+        }
+        for code in [
+            "23505", "23514", "40001", "40P01", "42501", "22021", "28P01", "3D000", "57014",
+        ] {
+            assert!(!says_unavailable(&SqlState::from_code(code)), "{code}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Messages that a transaction wrote beside its effect, on their way to the broker.
+//!
+//! A writer inserts rows in the transaction of the effect. A relay claims the oldest rows, publishes them, deletes what the broker
+//! confirmed, and commits; an advisory lock held to the end of that transaction lets one relay work at a time, so that rows leave
+//! in the order of their ids. A relay that dies loses its lock with its connection, and the rows are still there: published at
+//! least once.
+
+use deadpool_postgres::{GenericClient, Transaction};
+use serde_json::Value;
+use tokio_postgres::types::Json;
+
+use crate::error::{DbError, During as _};
+
+/// The advisory lock of the relays ("outbox" in ASCII).
+const RELAY_LOCK: i64 = 0x6f75_7462_6f78;
+
+/// A message to be written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewOutboxRow {
+    /// The exchange it goes to.
+    pub exchange: String,
+    /// At most 255 bytes; the database refuses more, and with it the whole transaction.
+    pub routing_key: String,
+    /// What consumers recognise a repeat by; at most 255 bytes.
+    pub message_id: String,
+    /// AMQP `type`; at most 255 bytes.
+    pub kind: String,
+    /// An object of texts and numbers.
+    pub headers: Value,
+    /// The body, published byte for byte.
+    pub payload: String,
+}
+
+/// A message that waits for the relay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutboxRow {
+    /// Rows leave in the order of ids.
+    pub id: i64,
+    /// The message.
+    pub message: NewOutboxRow,
+    /// When it was written, in Unix seconds.
+    pub created_unix: i64,
+}
+
+/// Writes messages in the caller's transaction: they exist if and only if its effect does. Ids follow the order of `rows`.
+///
+/// # Errors
+/// When a text is longer than the broker takes, or the statement fails.
+pub async fn insert_outbox_in_txn(txn: &Transaction<'_>, rows: &[NewOutboxRow]) -> Result<(), DbError> {
+    const OPERATION: &str = "insert_outbox";
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let exchanges: Vec<&str> = rows.iter().map(|row| row.exchange.as_str()).collect();
+    let routing_keys: Vec<&str> = rows.iter().map(|row| row.routing_key.as_str()).collect();
+    let message_ids: Vec<&str> = rows.iter().map(|row| row.message_id.as_str()).collect();
+    let kinds: Vec<&str> = rows.iter().map(|row| row.kind.as_str()).collect();
+    let headers: Vec<Json<&Value>> = rows.iter().map(|row| Json(&row.headers)).collect();
+    let payloads: Vec<&str> = rows.iter().map(|row| row.payload.as_str()).collect();
+    let statement = txn
+        .prepare_cached(
+            "INSERT INTO outbox (exchange, routing_key, message_id, kind, headers, payload)
+             SELECT exchange, routing_key, message_id, kind, headers, payload
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[])
+                  WITH ORDINALITY AS row (exchange, routing_key, message_id, kind, headers, payload, position)
+             ORDER BY position",
+        )
+        .await
+        .during(OPERATION)?;
+    txn.execute(
+        &statement,
+        &[&exchanges, &routing_keys, &message_ids, &kinds, &headers, &payloads],
+    )
+    .await
+    .during(OPERATION)
+    .map(drop)
+}
+
+/// The oldest messages, at most `limit`, for this transaction alone to publish; `None` when another relay is at work.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Option<Vec<OutboxRow>>, DbError> {
+    const OPERATION: &str = "claim_outbox_batch";
+    let lock = txn
+        .prepare_cached("SELECT pg_try_advisory_xact_lock($1)")
+        .await
+        .during(OPERATION)?;
+    let locked: bool = txn.query_one(&lock, &[&RELAY_LOCK]).await.during(OPERATION)?.get(0);
+    if !locked {
+        return Ok(None);
+    }
+    let statement = txn
+        .prepare_cached(
+            "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
+                    extract(epoch FROM created_at)::bigint AS created_unix
+             FROM outbox ORDER BY id LIMIT $1",
+        )
+        .await
+        .during(OPERATION)?;
+    let rows = txn.query(&statement, &[&limit]).await.during(OPERATION)?;
+    let read = |row: &tokio_postgres::Row| OutboxRow {
+        id: row.get("id"),
+        message: NewOutboxRow {
+            exchange: row.get("exchange"),
+            routing_key: row.get("routing_key"),
+            message_id: row.get("message_id"),
+            kind: row.get("kind"),
+            headers: row.get("headers"),
+            payload: row.get("payload"),
+        },
+        created_unix: row.get("created_unix"),
+    };
+    Ok(Some(rows.iter().map(read).collect()))
+}
+
+/// Forgets messages that the broker has confirmed.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn delete_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64]) -> Result<(), DbError> {
+    const OPERATION: &str = "delete_outbox";
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let statement = txn
+        .prepare_cached("DELETE FROM outbox WHERE id = ANY ($1)")
+        .await
+        .during(OPERATION)?;
+    txn.execute(&statement, &[&ids]).await.during(OPERATION).map(drop)
+}
+
+/// How many messages wait.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn count_outbox(conn: &impl GenericClient) -> Result<i64, DbError> {
+    const OPERATION: &str = "count_outbox";
+    let statement = conn
+        .prepare_cached("SELECT count(*) FROM outbox")
+        .await
+        .during(OPERATION)?;
+    Ok(conn.query_one(&statement, &[]).await.during(OPERATION)?.get(0))
+}

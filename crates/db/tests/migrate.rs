@@ -1,0 +1,124 @@
+//! Migrating a real server: fresh, again, at once from many places, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::Path;
+
+use db::migrate::{MIGRATIONS, MigrateError};
+use testkit::TestDb;
+
+#[test]
+fn every_file_is_part_of_the_binary_and_in_order() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".sql"))
+        .collect();
+    files.sort();
+    let embedded: Vec<_> = MIGRATIONS
+        .iter()
+        .map(|migration| format!("{}.sql", migration.name))
+        .collect();
+    assert_eq!(files, embedded);
+    for migration in MIGRATIONS {
+        assert!(
+            migration.name.starts_with(&format!("{:04}_", migration.version)),
+            "{}",
+            migration.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_run_finds_nothing_to_do() {
+    let test = TestDb::empty().await;
+    let url = test.url().into();
+    let first = db::migrate(&url).await.unwrap();
+    assert_eq!(first.applied.len(), MIGRATIONS.len());
+    let second = db::migrate(&url).await.unwrap();
+    assert_eq!((second.applied.len(), second.already_applied), (0, MIGRATIONS.len()));
+    assert_eq!((second.partitions_made, second.newer), (0, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_migrate_at_once_apply_each_file_once() {
+    let test = TestDb::empty().await;
+    let runs: Vec<_> = (0..6)
+        .map(|_| {
+            let url = test.url().into();
+            tokio::spawn(async move { db::migrate(&url).await.unwrap().applied.len() })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for run in runs {
+        applied.push(run.await.unwrap());
+    }
+    applied.sort_unstable();
+    assert_eq!(applied, [0, 0, 0, 0, 0, MIGRATIONS.len()]);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_after_it_was_applied_is_refused_by_name() {
+    let test = TestDb::create().await;
+    let change = "UPDATE schema_migrations SET checksum = 'other' WHERE version = 2";
+    test.superuser().await.batch_execute(change).await.unwrap();
+    let error = db::migrate(&test.url().into()).await.unwrap_err();
+    assert!(
+        matches!(&error, MigrateError::Changed { name, .. } if name == MIGRATIONS[1].name),
+        "{error}"
+    );
+    assert!(error.to_string().contains(MIGRATIONS[1].name));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_left_alone() {
+    let test = TestDb::create().await;
+    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (9999, '9999_of_tomorrow', 'x')";
+    test.superuser().await.batch_execute(newer).await.unwrap();
+    let report = db::migrate(&test.url().into()).await.unwrap();
+    assert_eq!((report.applied.len(), report.newer), (0, vec![9999]));
+}
+
+#[tokio::test]
+async fn a_file_that_fails_leaves_nothing_of_itself() {
+    let test = TestDb::empty().await;
+    let admin = test.superuser().await;
+    admin
+        .batch_execute("CREATE TABLE billing_alerts (id int)")
+        .await
+        .unwrap();
+    let error = db::migrate(&test.url().into()).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            MigrateError::File {
+                name: "0004_outbox_and_alerts",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let row = admin
+        .query_one(
+            "SELECT to_regclass('outbox') IS NULL, (SELECT max(version) FROM schema_migrations)",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, bool>(0), row.get::<_, i32>(1)), (true, 3));
+    admin.batch_execute("DROP TABLE billing_alerts").await.unwrap();
+    assert_eq!(
+        db::migrate(&test.url().into()).await.unwrap().applied,
+        ["0004_outbox_and_alerts"]
+    );
+}
+
+#[tokio::test]
+async fn a_role_that_row_level_security_would_blind_is_refused() {
+    let test = TestDb::create().await;
+    let error = db::migrate(&test.service_url().into()).await.unwrap_err();
+    assert!(
+        matches!(&error, MigrateError::Role { role } if role == "holdfast_service"),
+        "{error}"
+    );
+}

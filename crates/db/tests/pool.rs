@@ -1,0 +1,156 @@
+//! The pool and the transaction wrapper against a real server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use db::error::During as _;
+use db::{Database, DatabaseConfig, DbError, in_txn};
+use testkit::{TestDb, eventually};
+use tokio::sync::Barrier;
+
+fn open(url: String, change: impl FnOnce(&mut DatabaseConfig)) -> Database {
+    let mut config = DatabaseConfig::new(url.into(), "holdfast-test");
+    change(&mut config);
+    Database::open(&config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_that_deadlock_run_again_until_both_are_done() {
+    let test = TestDb::create().await;
+    let admin = test.superuser().await;
+    admin
+        .batch_execute("INSERT INTO organizations (id) VALUES ('a'), ('b')")
+        .await
+        .unwrap();
+    let database = open(test.service_url(), |_| {});
+    let both_hold_one = Arc::new(Barrier::new(2));
+    let runs = Arc::new(AtomicU32::new(0));
+    let tasks: Vec<_> = [["a", "b"], ["b", "a"]]
+        .into_iter()
+        .map(|order| {
+            let (database, barrier, runs) = (database.clone(), Arc::clone(&both_hold_one), Arc::clone(&runs));
+            tokio::spawn(async move {
+                let (runs, barrier) = (&runs, &barrier);
+                let outcome: Result<(), DbError> = database
+                    .transact(|txn| {
+                        in_txn(async move {
+                            let first_two = runs.fetch_add(1, Ordering::SeqCst) < 2;
+                            let update = "UPDATE organizations SET name = name || 'x' WHERE id = $1";
+                            txn.execute(update, &[&order[0]]).await.during("first")?;
+                            if first_two {
+                                barrier.wait().await;
+                            }
+                            txn.execute(update, &[&order[1]]).await.during("second")?;
+                            Ok(())
+                        })
+                    })
+                    .await;
+                outcome
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert!(
+        runs.load(Ordering::SeqCst) >= 3,
+        "one of the two must have been a deadlock's victim"
+    );
+    let names = admin.query("SELECT name FROM organizations", &[]).await.unwrap();
+    assert!(names.iter().all(|row| row.get::<_, String>(0) == "xx"));
+}
+
+#[tokio::test]
+async fn a_body_that_fails_leaves_nothing_and_its_error_says_which_constraint() {
+    let test = TestDb::create().await;
+    let database = open(test.service_url(), |_| {});
+    let outcome: Result<(), DbError> = database
+        .transact(|txn| {
+            in_txn(async move {
+                let insert = "INSERT INTO organizations (id) VALUES ($1)";
+                txn.execute(insert, &[&"kept?"]).await.during("insert_one")?;
+                txn.execute(insert, &[&"with,comma"]).await.during("insert_two")?;
+                Ok(())
+            })
+        })
+        .await;
+    let error = outcome.unwrap_err();
+    assert_eq!(error.constraint(), Some("organizations_id_check"));
+    assert!(!error.is_unavailable() && !error.is_conflict());
+    let conn = database.conn().await.unwrap();
+    let count: i64 = conn
+        .query_one("SELECT count(*) FROM organizations", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(count, 0);
+}
+
+#[tokio::test]
+async fn a_full_pool_is_waited_for_only_so_long() {
+    let test = TestDb::create().await;
+    let database = open(test.service_url(), |config| {
+        config.max_connections = 1;
+        config.wait_timeout = Duration::from_millis(100);
+    });
+    let held = database.conn().await.unwrap();
+    let began = Instant::now();
+    let error = database.conn().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    drop(held);
+    database.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_ends_the_connection_is_away_and_the_pool_recovers() {
+    let test = TestDb::create().await;
+    let database = open(test.service_url(), |config| config.max_connections = 1);
+    let conn = database.conn().await.unwrap();
+    let pid: i32 = conn.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    test.superuser()
+        .await
+        .execute("SELECT pg_terminate_backend($1)", &[&pid])
+        .await
+        .unwrap();
+    let error = conn.query("SELECT 1", &[]).await.during("probe").unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    drop(conn);
+    eventually(Duration::from_secs(10), async || database.ping().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn an_absent_server_is_away_and_a_wrong_password_is_not() {
+    let absent = open("postgres://u@127.0.0.1:1/x".to_owned(), |_| {});
+    assert!(absent.conn().await.unwrap_err().is_unavailable());
+    let test = TestDb::create().await;
+    let missing = open(test.url().replace(test.name(), "no_such_database"), |_| {});
+    assert!(!missing.conn().await.unwrap_err().is_unavailable());
+}
+
+#[tokio::test]
+async fn a_statement_is_cancelled_at_its_time_limit_and_settings_of_the_url_stay() {
+    let test = TestDb::create().await;
+    let url = format!("{}?options=-c%20holdfast.org_ids%3Dorg_1", test.service_url());
+    let database = open(url, |config| config.statement_timeout = Duration::from_millis(50));
+    let conn = database.conn().await.unwrap();
+    let error = conn
+        .query("SELECT pg_sleep(30)", &[])
+        .await
+        .during("sleep")
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57014");
+    let row = conn
+        .query_one(
+            "SELECT current_setting('holdfast.org_ids'), current_setting('application_name')",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (row.get::<_, &str>(0), row.get::<_, &str>(1)),
+        ("org_1", "holdfast-test")
+    );
+}
