@@ -1,0 +1,261 @@
+//! The inbox of the billing consumer: which events were decided, and what became of them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::Transaction;
+
+use super::{execute, query};
+use crate::DbError;
+
+/// Identifies an event of the inbox: Stripe's id and Stripe's `created`.
+pub type EventKey = (String, DateTime<Utc>);
+
+/// An event and what was decided about it.
+#[derive(Debug, Clone)]
+pub struct DecidedEvent<'a> {
+    /// Stripe's id.
+    pub event_id: &'a str,
+    /// Stripe's `created`.
+    pub created: DateTime<Utc>,
+    /// Its type.
+    pub kind: &'a str,
+    /// `platform` or `connect`.
+    pub endpoint: &'a str,
+    /// The connected account.
+    pub account: Option<&'a str>,
+    /// The API version of the body.
+    pub api_version: Option<&'a str>,
+    /// Live or test.
+    pub livemode: Option<bool>,
+    /// When ingest took it in.
+    pub received_at: DateTime<Utc>,
+    /// The body, byte for byte.
+    pub payload: &'a str,
+    /// What became of it.
+    pub outcome: &'a str,
+    /// The guard that explains it.
+    pub guard: Option<&'a str>,
+    /// The rule, by name.
+    pub reason: &'a str,
+    /// Whose it is.
+    pub client: Option<&'a str>,
+    /// The client's organisation.
+    pub org: Option<&'a str>,
+    /// The customer that it waits for.
+    pub waiting_customer: Option<&'a str>,
+    /// The client that it waits for.
+    pub waiting_client: Option<&'a str>,
+    /// How often it came in this batch.
+    pub deliveries: i32,
+}
+
+/// The status that goes with an outcome.
+fn status(outcome: &str) -> &str {
+    match outcome {
+        "waiting" | "parked" => outcome,
+        _ => "decided",
+    }
+}
+
+/// Which of these events the inbox has, with their status (`decided`, `waiting` or `parked`).
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_known_events_in_txn(
+    txn: &Transaction<'_>,
+    ids: &[&str],
+    created: &[DateTime<Utc>],
+) -> Result<BTreeMap<EventKey, String>, DbError> {
+    let sql = "SELECT e.stripe_event_id, e.created, e.status FROM billing_events AS e \
+               JOIN unnest($1::text[], $2::timestamptz[]) AS k (id, created) \
+                   ON e.stripe_event_id = k.id AND e.created = k.created \
+               WHERE e.consumer = 'billing'";
+    let rows = query(txn, "find_known_events", sql, &[&ids, &created]).await?;
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+}
+
+/// Inserts events with their decisions. Answers how many were new; where that is fewer than were given, another consumer was
+/// faster and the caller must start over.
+///
+/// # Errors
+/// When the database does not answer or refuses a row.
+pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
+    let sql = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, \
+                   received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, \
+                   deliveries) \
+               SELECT id, 'billing', created, type, endpoint, account, api_version, livemode, received_at, payload, status, \
+                   outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, deliveries \
+               FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
+                   $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], \
+                   $16::text[], $17::text[], $18::int[]) \
+                   AS u (id, created, type, endpoint, account, api_version, livemode, received_at, payload, status, outcome, \
+                       guard, reason, client_id, org_id, waiting_customer, waiting_client, deliveries) \
+               ON CONFLICT DO NOTHING";
+    let sorted = sorted(events);
+    let columns = Columns::of(&sorted);
+    let endpoints: Vec<&str> = sorted.iter().map(|event| event.endpoint).collect();
+    let accounts: Vec<Option<&str>> = sorted.iter().map(|event| event.account).collect();
+    let versions: Vec<Option<&str>> = sorted.iter().map(|event| event.api_version).collect();
+    let livemodes: Vec<Option<bool>> = sorted.iter().map(|event| event.livemode).collect();
+    let received: Vec<DateTime<Utc>> = sorted.iter().map(|event| event.received_at).collect();
+    let payloads: Vec<&str> = sorted.iter().map(|event| event.payload).collect();
+    let kinds: Vec<&str> = sorted.iter().map(|event| event.kind).collect();
+    execute(
+        txn,
+        "insert_events",
+        sql,
+        &[
+            &columns.ids,
+            &columns.created,
+            &kinds,
+            &endpoints,
+            &accounts,
+            &versions,
+            &livemodes,
+            &received,
+            &payloads,
+            &columns.statuses,
+            &columns.outcomes,
+            &columns.guards,
+            &columns.reasons,
+            &columns.clients,
+            &columns.orgs,
+            &columns.waiting_customers,
+            &columns.waiting_clients,
+            &columns.deliveries,
+        ],
+    )
+    .await
+}
+
+/// Writes a new decision over events that were waiting or parked.
+///
+/// # Errors
+/// When the database does not answer or refuses a row.
+pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
+    let sql = "UPDATE billing_events AS e SET status = u.status, outcome = u.outcome, guard = u.guard, reason = u.reason, \
+                   client_id = u.client_id, org_id = u.org_id, waiting_customer = u.waiting_customer, \
+                   waiting_client = u.waiting_client, deliveries = e.deliveries + u.deliveries \
+               FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                   $8::text[], $9::text[], $10::text[], $11::int[]) \
+                   AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, \
+                       deliveries) \
+               WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing'";
+    let columns = Columns::of(&sorted(events));
+    execute(
+        txn,
+        "update_events",
+        sql,
+        &[
+            &columns.ids,
+            &columns.created,
+            &columns.statuses,
+            &columns.outcomes,
+            &columns.guards,
+            &columns.reasons,
+            &columns.clients,
+            &columns.orgs,
+            &columns.waiting_customers,
+            &columns.waiting_clients,
+            &columns.deliveries,
+        ],
+    )
+    .await
+}
+
+/// Adds repeats to the counts of events that were decided before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_repeats_in_txn(txn: &Transaction<'_>, repeats: &BTreeMap<EventKey, i32>) -> Result<u64, DbError> {
+    let ids: Vec<&str> = repeats.keys().map(|(id, _)| id.as_str()).collect();
+    let created: Vec<DateTime<Utc>> = repeats.keys().map(|(_, created)| *created).collect();
+    let counts: Vec<i32> = repeats.values().copied().collect();
+    let sql = "UPDATE billing_events AS e SET deliveries = e.deliveries + u.count \
+               FROM unnest($1::text[], $2::timestamptz[], $3::int[]) AS u (id, created, count) \
+               WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing'";
+    execute(txn, "count_repeats", sql, &[&ids, &created, &counts]).await
+}
+
+fn sorted<'e, 'a>(events: &'e [DecidedEvent<'a>]) -> Vec<&'e DecidedEvent<'a>> {
+    let mut sorted: Vec<_> = events.iter().collect();
+    sorted.sort_unstable_by(|a, b| (a.event_id, a.created).cmp(&(b.event_id, b.created)));
+    sorted
+}
+
+/// What insert and update have in common, column by column.
+struct Columns<'a> {
+    ids: Vec<&'a str>,
+    created: Vec<DateTime<Utc>>,
+    statuses: Vec<&'a str>,
+    outcomes: Vec<&'a str>,
+    guards: Vec<Option<&'a str>>,
+    reasons: Vec<&'a str>,
+    clients: Vec<Option<&'a str>>,
+    orgs: Vec<Option<&'a str>>,
+    waiting_customers: Vec<Option<&'a str>>,
+    waiting_clients: Vec<Option<&'a str>>,
+    deliveries: Vec<i32>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(events: &[&DecidedEvent<'a>]) -> Self {
+        Self {
+            ids: events.iter().map(|event| event.event_id).collect(),
+            created: events.iter().map(|event| event.created).collect(),
+            statuses: events.iter().map(|event| status(event.outcome)).collect(),
+            outcomes: events.iter().map(|event| event.outcome).collect(),
+            guards: events.iter().map(|event| event.guard).collect(),
+            reasons: events.iter().map(|event| event.reason).collect(),
+            clients: events.iter().map(|event| event.client).collect(),
+            orgs: events.iter().map(|event| event.org).collect(),
+            waiting_customers: events.iter().map(|event| event.waiting_customer).collect(),
+            waiting_clients: events.iter().map(|event| event.waiting_client).collect(),
+            deliveries: events.iter().map(|event| event.deliveries).collect(),
+        }
+    }
+}
+
+/// An event that waited, to be decided again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingEvent {
+    /// Stripe's id.
+    pub event_id: String,
+    /// Stripe's `created`.
+    pub created: DateTime<Utc>,
+    /// Its type.
+    pub kind: String,
+    /// `platform` or `connect`.
+    pub endpoint: String,
+    /// When ingest took it in.
+    pub received_at: DateTime<Utc>,
+    /// The body.
+    pub payload: String,
+}
+
+/// The events that wait for one of these customers or for this client, oldest first. The caller holds their locks (see
+/// [`super::owners::lock_unknowns_in_txn`]), so that none is set aside meanwhile.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_waiting_events_in_txn(
+    txn: &Transaction<'_>,
+    client: &str,
+    customers: &[&str],
+) -> Result<Vec<WaitingEvent>, DbError> {
+    let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
+               WHERE consumer = 'billing' AND status = 'waiting' AND payload IS NOT NULL \
+                   AND (waiting_customer = ANY ($1) OR waiting_client = $2) \
+               ORDER BY created, stripe_event_id";
+    let rows = query(txn, "find_waiting_events", sql, &[&customers, &client]).await?;
+    let read = |row: &tokio_postgres::Row| WaitingEvent {
+        event_id: row.get(0),
+        created: row.get(1),
+        kind: row.get(2),
+        endpoint: row.get(3),
+        received_at: row.get(4),
+        payload: row.get(5),
+    };
+    Ok(rows.iter().map(read).collect())
+}

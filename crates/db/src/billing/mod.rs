@@ -1,0 +1,51 @@
+//! Clients, their facts, and the decisions about events: what the billing consumer reads and writes.
+//!
+//! Protocol of a batch, in one transaction: find who the events speak of ([`owners`]), lock those clients in the order of their
+//! ids and load what their state is derived from ([`clients`]), look up which events are known ([`inbox`]), decide in memory, and
+//! write everything set by set, each set sorted by its key. Two batches that share clients wait for each other at the lock;
+//! because all lock in the same order, neither waits for ever.
+
+pub mod clients;
+pub mod decisions;
+pub mod inbox;
+mod observation_json;
+pub mod owners;
+pub mod registration;
+pub mod subscriptions;
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::DbError;
+use crate::error::During as _;
+
+/// A query, planned once per connection.
+async fn query(
+    txn: &Transaction<'_>,
+    operation: &'static str,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, DbError> {
+    let statement = txn.prepare_cached(sql).await.during(operation)?;
+    txn.query(&statement, params).await.during(operation)
+}
+
+/// A statement, planned once per connection; answers how many rows it touched.
+async fn execute(
+    txn: &Transaction<'_>,
+    operation: &'static str,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<u64, DbError> {
+    let statement = txn.prepare_cached(sql).await.during(operation)?;
+    txn.execute(&statement, params).await.during(operation)
+}
+
+/// A row that breaks what its constraints promise, or that a newer version wrote.
+fn corrupt(operation: &'static str, column: &str) -> DbError {
+    DbError::Value {
+        operation,
+        detail: format!("the column {column} holds what this version does not know"),
+    }
+}

@@ -1,0 +1,330 @@
+//! Registers of subscriptions and the payments that belong to them.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::Transaction;
+use domain::billing::client::Subscription;
+use domain::billing::fact::{Act, KnownAct, ONE_ACT_WINDOW};
+use domain::billing::payment::Evidence;
+use domain::billing::subscription::{Rank, Snapshots};
+use domain::ids::{CheckoutSessionId, InvoiceId, SubscriptionId};
+use domain::time::UnixSeconds;
+use serde_json::Value;
+use tokio_postgres::Row;
+
+use super::observation_json::{from_json, to_json};
+use super::{corrupt, execute, query};
+use crate::DbError;
+
+/// A subscription and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRow {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// The client.
+    pub client: String,
+    /// The client's organisation.
+    pub org: String,
+    /// The customer.
+    pub customer: String,
+    /// What is known of it. Its acts are loaded by [`load_acts_in_txn`].
+    pub subscription: Subscription,
+}
+
+/// Loads every subscription of the clients, and those of the ids, whoever's they are.
+///
+/// # Errors
+/// When the database does not answer or a row cannot be read.
+pub async fn load_subscriptions_in_txn(
+    txn: &Transaction<'_>,
+    clients: &[&str],
+    ids: &[&str],
+) -> Result<Vec<SubscriptionRow>, DbError> {
+    let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
+                   first_paid_at, last_paid_at, last_failed_at \
+               FROM billing_subscriptions WHERE client_id = ANY ($1) \
+               UNION ALL \
+               SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
+                   first_paid_at, last_paid_at, last_failed_at \
+               FROM billing_subscriptions WHERE stripe_subscription_id = ANY ($2) AND NOT client_id = ANY ($1)";
+    query(txn, "load_subscriptions", sql, &[&clients, &ids])
+        .await?
+        .iter()
+        .map(read_subscription)
+        .collect()
+}
+
+fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
+    let corrupt = |column: &'static str| corrupt("load_subscriptions", column);
+    let id: String = row.get("stripe_subscription_id");
+    let rank: Option<i16> = row.get("snapshot_rank");
+    let at: Option<i64> = row.get("snapshot_at");
+    let observations: Option<Value> = row.get("observations");
+    let snapshots = match (rank, at, observations) {
+        (Some(rank), Some(at), Some(observations)) => {
+            let rank = Rank::from_number(rank).ok_or_else(|| corrupt("snapshot_rank"))?;
+            let tied = from_json(observations).ok_or_else(|| corrupt("observations"))?;
+            Some(Snapshots::restore(rank, UnixSeconds(at), tied).ok_or_else(|| corrupt("observations"))?)
+        }
+        (None, None, None) => None,
+        (_, _, _) => return Err(corrupt("snapshot_rank")),
+    };
+    let seconds = |column: &str| row.get::<_, Option<i64>>(column).map(UnixSeconds);
+    Ok(SubscriptionRow {
+        id: SubscriptionId::parse(id).map_err(|_| corrupt("stripe_subscription_id"))?,
+        client: row.get("client_id"),
+        org: row.get("org_id"),
+        customer: row.get("stripe_customer_id"),
+        subscription: Subscription {
+            snapshots,
+            evidence: Evidence::restore(
+                seconds("first_paid_at"),
+                seconds("last_paid_at"),
+                seconds("last_failed_at"),
+            ),
+            acts: Vec::new(),
+        },
+    })
+}
+
+/// Writes registers, each once.
+///
+/// # Errors
+/// When the database does not answer or refuses a row.
+pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[SubscriptionRow]) -> Result<u64, DbError> {
+    let mut sorted: Vec<&SubscriptionRow> = rows.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let snapshots = |row: &SubscriptionRow| row.subscription.snapshots.clone();
+    let ids: Vec<&str> = sorted.iter().map(|row| row.id.as_str()).collect();
+    let clients: Vec<&str> = sorted.iter().map(|row| row.client.as_str()).collect();
+    let orgs: Vec<&str> = sorted.iter().map(|row| row.org.as_str()).collect();
+    let customers: Vec<&str> = sorted.iter().map(|row| row.customer.as_str()).collect();
+    let ranks: Vec<Option<i16>> = sorted
+        .iter()
+        .map(|row| snapshots(row).map(|s| s.rank().number()))
+        .collect();
+    let times: Vec<Option<i64>> = sorted.iter().map(|row| snapshots(row).map(|s| s.at().0)).collect();
+    let observations: Vec<Option<Value>> = sorted
+        .iter()
+        .map(|row| snapshots(row).map(|s| to_json(s.tied())))
+        .collect();
+    let mut statuses: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
+    let mut prices: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
+    let mut period_ends: Vec<Option<DateTime<Utc>>> = Vec::with_capacity(sorted.len());
+    for row in &sorted {
+        let reading = row
+            .subscription
+            .snapshots
+            .as_ref()
+            .and_then(Snapshots::read)
+            .map(|reading| reading.snapshot);
+        statuses.push(reading.map(|snapshot| snapshot.status.as_str()));
+        prices.push(reading.and_then(|snapshot| snapshot.price.as_ref().map(AsRef::as_ref)));
+        let end = reading.and_then(|snapshot| snapshot.current_period_end);
+        period_ends.push(end.and_then(|end| DateTime::from_timestamp(end.0, 0)));
+    }
+    let seconds = |time: Option<UnixSeconds>| time.map(|time| time.0);
+    let first: Vec<Option<i64>> = sorted
+        .iter()
+        .map(|row| seconds(row.subscription.evidence.first_paid()))
+        .collect();
+    let last: Vec<Option<i64>> = sorted
+        .iter()
+        .map(|row| seconds(row.subscription.evidence.last_paid()))
+        .collect();
+    let failed: Vec<Option<i64>> = sorted
+        .iter()
+        .map(|row| seconds(row.subscription.evidence.last_failed()))
+        .collect();
+    let sql = "INSERT INTO billing_subscriptions AS s (stripe_subscription_id, client_id, org_id, stripe_customer_id, \
+                   snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, first_paid_at, last_paid_at, \
+                   last_failed_at) \
+               SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::jsonb[], \
+                   $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[]) \
+               ON CONFLICT (stripe_subscription_id) DO UPDATE SET snapshot_rank = EXCLUDED.snapshot_rank, \
+                   snapshot_at = EXCLUDED.snapshot_at, observations = EXCLUDED.observations, status = EXCLUDED.status, \
+                   price_id = EXCLUDED.price_id, current_period_end = EXCLUDED.current_period_end, \
+                   first_paid_at = EXCLUDED.first_paid_at, last_paid_at = EXCLUDED.last_paid_at, \
+                   last_failed_at = EXCLUDED.last_failed_at, updated_at = now() \
+               WHERE s.client_id = EXCLUDED.client_id";
+    execute(
+        txn,
+        "upsert_subscriptions",
+        sql,
+        &[
+            &ids,
+            &clients,
+            &orgs,
+            &customers,
+            &ranks,
+            &times,
+            &observations,
+            &statuses,
+            &prices,
+            &period_ends,
+            &first,
+            &last,
+            &failed,
+        ],
+    )
+    .await
+}
+
+/// Loads the payments that a repeat of could be among events between `earliest` and `latest`: those of the objects themselves,
+/// each subscription's purchase, and what was paid within the window of one act.
+///
+/// # Errors
+/// When the database does not answer or a row cannot be read.
+pub async fn load_acts_in_txn(
+    txn: &Transaction<'_>,
+    subscriptions: &[&str],
+    earliest: UnixSeconds,
+    latest: UnixSeconds,
+    objects: &[&str],
+) -> Result<BTreeMap<SubscriptionId, Vec<KnownAct>>, DbError> {
+    let window = i64::try_from(ONE_ACT_WINDOW).unwrap_or(i64::MAX);
+    let (from, to) = (earliest.0.saturating_sub(window), latest.0.saturating_add(window));
+    let sql = "SELECT object_id, kind, stripe_subscription_id, invoice_id, billing_reason, paid_at FROM billing_payments \
+               WHERE stripe_subscription_id = ANY ($1) AND paid_at IS NOT NULL \
+                   AND (kind = 'checkout' OR billing_reason = 'subscription_create' OR paid_at BETWEEN $2 AND $3 \
+                       OR object_id = ANY ($4))";
+    let mut acts: BTreeMap<SubscriptionId, Vec<KnownAct>> = BTreeMap::new();
+    for row in query(txn, "load_acts", sql, &[&subscriptions, &from, &to, &objects]).await? {
+        let (subscription, act) = read_act(&row)?;
+        acts.entry(subscription).or_default().push(act);
+    }
+    Ok(acts)
+}
+
+fn read_act(row: &Row) -> Result<(SubscriptionId, KnownAct), DbError> {
+    let corrupt = |column: &'static str| corrupt("load_acts", column);
+    let object: String = row.get("object_id");
+    let invoice: Option<String> = row.get("invoice_id");
+    let act = match row.get::<_, &str>("kind") {
+        "checkout" => Act::Checkout {
+            session: CheckoutSessionId::parse(object).map_err(|_| corrupt("object_id"))?,
+            invoice: invoice
+                .map(InvoiceId::parse)
+                .transpose()
+                .map_err(|_| corrupt("invoice_id"))?,
+        },
+        _ => Act::Invoice {
+            invoice: InvoiceId::parse(object).map_err(|_| corrupt("object_id"))?,
+            first: row.get::<_, Option<&str>>("billing_reason") == Some("subscription_create"),
+        },
+    };
+    let subscription: String = row.get("stripe_subscription_id");
+    let subscription = SubscriptionId::parse(subscription).map_err(|_| corrupt("stripe_subscription_id"))?;
+    Ok((
+        subscription,
+        KnownAct {
+            act,
+            paid_at: UnixSeconds(row.get("paid_at")),
+        },
+    ))
+}
+
+/// One event's word on a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentRow {
+    /// The invoice or the checkout session.
+    pub act: Act,
+    /// The client.
+    pub client: String,
+    /// The client's organisation.
+    pub org: String,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Minor units.
+    pub amount: i64,
+    /// Their currency in lower case.
+    pub currency: Option<String>,
+    /// When it was paid.
+    pub paid_at: Option<UnixSeconds>,
+    /// When it failed.
+    pub failed_at: Option<UnixSeconds>,
+}
+
+/// Records payments: first payment, last failure and greatest amount are kept, so that order and repeats do not matter.
+///
+/// # Errors
+/// When the database does not answer or refuses a row.
+pub async fn upsert_payments_in_txn(txn: &Transaction<'_>, rows: &[PaymentRow]) -> Result<u64, DbError> {
+    let mut folded: BTreeMap<&str, PaymentRow> = BTreeMap::new();
+    for row in rows {
+        folded
+            .entry(row.act.object_id())
+            .and_modify(|known| known.fold(row))
+            .or_insert_with(|| row.clone());
+    }
+    let rows: Vec<&PaymentRow> = folded.values().collect();
+    let ids: Vec<&str> = rows.iter().map(|row| row.act.object_id()).collect();
+    let kinds: Vec<&str> = rows.iter().map(|row| kind(&row.act)).collect();
+    let clients: Vec<&str> = rows.iter().map(|row| row.client.as_str()).collect();
+    let orgs: Vec<&str> = rows.iter().map(|row| row.org.as_str()).collect();
+    let subscriptions: Vec<&str> = rows.iter().map(|row| row.subscription.as_str()).collect();
+    let invoices: Vec<Option<&str>> = rows
+        .iter()
+        .map(|row| row.act.invoice().map(InvoiceId::as_str))
+        .collect();
+    let reasons: Vec<Option<&str>> = rows.iter().map(|row| billing_reason(&row.act)).collect();
+    let amounts: Vec<i64> = rows.iter().map(|row| row.amount).collect();
+    let currencies: Vec<Option<&str>> = rows.iter().map(|row| row.currency.as_deref()).collect();
+    let paid: Vec<Option<i64>> = rows.iter().map(|row| row.paid_at.map(|at| at.0)).collect();
+    let failed: Vec<Option<i64>> = rows.iter().map(|row| row.failed_at.map(|at| at.0)).collect();
+    let sql = "INSERT INTO billing_payments AS p (object_id, kind, client_id, org_id, stripe_subscription_id, invoice_id, \
+                   billing_reason, amount, currency, paid_at, failed_at) \
+               SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                   $8::bigint[], $9::text[], $10::bigint[], $11::bigint[]) \
+               ON CONFLICT (object_id) DO UPDATE SET amount = greatest(p.amount, EXCLUDED.amount), \
+                   billing_reason = coalesce(p.billing_reason, EXCLUDED.billing_reason), \
+                   invoice_id = coalesce(p.invoice_id, EXCLUDED.invoice_id), \
+                   paid_at = least(p.paid_at, EXCLUDED.paid_at), failed_at = greatest(p.failed_at, EXCLUDED.failed_at), \
+                   updated_at = now() \
+               WHERE p.client_id = EXCLUDED.client_id";
+    execute(
+        txn,
+        "upsert_payments",
+        sql,
+        &[
+            &ids,
+            &kinds,
+            &clients,
+            &orgs,
+            &subscriptions,
+            &invoices,
+            &reasons,
+            &amounts,
+            &currencies,
+            &paid,
+            &failed,
+        ],
+    )
+    .await
+}
+
+const fn kind(act: &Act) -> &'static str {
+    match act {
+        Act::Checkout { .. } => "checkout",
+        Act::Invoice { .. } => "invoice",
+    }
+}
+
+const fn billing_reason(act: &Act) -> Option<&'static str> {
+    match act {
+        Act::Invoice { first: true, .. } => Some("subscription_create"),
+        Act::Invoice { first: false, .. } | Act::Checkout { .. } => None,
+    }
+}
+
+impl PaymentRow {
+    fn fold(&mut self, other: &Self) {
+        self.amount = self.amount.max(other.amount);
+        self.paid_at = match (self.paid_at, other.paid_at) {
+            (Some(own), Some(others)) => Some(own.min(others)),
+            (own, others) => own.or(others),
+        };
+        self.failed_at = self.failed_at.max(other.failed_at);
+    }
+}
