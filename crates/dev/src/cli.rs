@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{bench, demo, down, status, supervise, test_command, up};
 
@@ -51,6 +50,9 @@ pub struct SystemArgs {
     /// Without the Stripe simulator: STRIPE_SECRET_KEY and the webhook secrets come from the environment.
     #[arg(long)]
     pub no_sim: bool,
+    /// The port of the one address; 0 takes a free one. Without this it is 8080, or a free one if that is in use.
+    #[arg(long)]
+    pub port: Option<u16>,
     /// The simulator's seed, which decides every id and every chance; a random one when absent.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -100,20 +102,4 @@ pub fn progress(started: Instant) -> impl Fn(&str) + Send + Sync + Clone {
             started.elapsed().as_secs_f64()
         ));
     }
-}
-
-/// Returns when the user or the system asks this process to end: Ctrl-C, SIGTERM, or a terminal that closed.
-///
-/// # Errors
-/// When the handlers cannot be set up.
-pub async fn asked_to_end() -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    Ok(())
 }

@@ -22,6 +22,7 @@ mod keep;
 pub mod paths;
 mod secrets;
 mod service;
+pub mod signals;
 pub mod state;
 mod status;
 pub mod supervise;

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::sync::oneshot;
 
-use crate::cli::{SystemArgs, asked_to_end, progress};
+use crate::cli::{SystemArgs, progress};
 use crate::paths::Paths;
+use crate::signals::EndRequests;
 use crate::state::State;
 use crate::system::{Options, System};
 use crate::up::stop;
@@ -42,6 +43,7 @@ pub async fn start(paths: &Paths, args: SystemArgs) -> anyhow::Result<State> {
     ] {
         command.args(wanted.then_some(flag));
     }
+    command.args(args.port.map(|port| format!("--port={port}")));
     command.args(args.seed.map(|seed| format!("--seed={seed}")));
     command
         .stdin(Stdio::piped())
@@ -82,6 +84,7 @@ fn show(log: &mut File) -> anyhow::Result<()> {
 /// # Errors
 /// When the system does not start.
 pub async fn run(args: SystemArgs) -> anyhow::Result<ExitCode> {
+    let mut requests = EndRequests::listen_without_terminal()?;
     let paths = Paths::here()?;
     let say = progress(Instant::now());
     let programs = paths.programs(args.release);
@@ -89,21 +92,18 @@ pub async fn run(args: SystemArgs) -> anyhow::Result<ExitCode> {
     let system = tokio::select! {
         system = System::start(Options { args, paths, programs }, Arc::new(say.clone())) => system?,
         _ = abandoned => bail!("who started this was gone before the system was ready"),
-        asked = asked_to_end() => {
-            asked.context("waiting for signals")?;
-            bail!("interrupted while starting");
-        }
+        () = requests.next() => bail!("interrupted while starting"),
     };
     // Ready, and written down: the starter sees that and lets go of us, or is gone, which ends what nobody asked to keep.
     let kept = tokio::select! {
         kept = &mut released => kept.is_ok(),
-        _ = asked_to_end() => false,
+        () = requests.next() => false,
     };
     if kept {
-        asked_to_end().await.context("waiting for signals")?;
+        requests.next().await;
     }
     say("stopping");
-    stop(system).await;
+    stop(system, &mut requests).await;
     say("stopped");
     Ok(ExitCode::SUCCESS)
 }

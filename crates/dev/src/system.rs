@@ -97,7 +97,11 @@ impl System {
         migrate(&paths, &programs, &database_url).await?;
         database::furnish(&database_url, &secrets).await?;
 
-        let port = preferred_port(PREFERRED_PORT)?;
+        let port = match args.port {
+            Some(0) => free_ports().map(|[port]| port)?,
+            Some(port) => port,
+            None => preferred_port(PREFERRED_PORT)?,
+        };
         let base_url = format!("http://127.0.0.1:{port}");
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -280,6 +284,8 @@ async fn split(
     say: &SharedSay,
 ) -> anyhow::Result<(Vec<Service>, Option<Front>)> {
     let ports: [u16; SERVICES.len()] = free_ports()?;
+    // First, so that nobody takes its port while the services start.
+    let front = Front::start(port, SERVICES.into_iter().zip(ports).collect())?;
     let mut services = Vec::new();
     for (name, port) in SERVICES.into_iter().zip(ports) {
         let mut env = environment::listening(shared, port);
@@ -298,7 +304,6 @@ async fn split(
             .wait_for(http, &format!("http://127.0.0.1:{port}/readyz"))
             .await?;
     }
-    let front = Front::start(port, SERVICES.into_iter().zip(ports).collect())?;
     Ok((services, Some(front)))
 }
 

@@ -8,8 +8,9 @@ use clap::Args;
 use provision::{Broker, BrokerOptions, Claim, Durability, Postgres, PostgresOptions, Tool, ensure_tools};
 
 use crate::build::{self, cargo};
-use crate::cli::{asked_to_end, progress};
+use crate::cli::progress;
 use crate::paths::Paths;
+use crate::signals::EndRequests;
 
 const DATABASE_URL: &str = "HOLDFAST_TEST_DATABASE_URL";
 const AMQP_URL: &str = "HOLDFAST_TEST_AMQP_URL";
@@ -22,12 +23,10 @@ pub(crate) struct TestArgs {
 }
 
 pub(crate) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
+    let mut requests = EndRequests::listen()?;
     tokio::select! {
         ended = stages(args) => ended,
-        asked = asked_to_end() => {
-            asked.context("waiting for signals")?;
-            bail!("interrupted");
-        }
+        () = requests.next() => bail!("interrupted"),
     }
 }
 

@@ -4,12 +4,13 @@ use std::process::{ExitCode, exit};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use provision::Claim;
 
-use crate::cli::{SystemArgs, asked_to_end, progress};
+use crate::cli::{SystemArgs, progress};
 use crate::paths::Paths;
+use crate::signals::EndRequests;
 use crate::state::State;
 use crate::system::{Options, System};
 use crate::{build, status, supervise};
@@ -37,6 +38,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         status::print(&state);
         return Ok(ExitCode::SUCCESS);
     }
+    let mut requests = EndRequests::listen()?;
     let say = progress(Instant::now());
     let started = async {
         build::programs(args.system.release, &say).await?;
@@ -54,28 +56,25 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let (state, system) = tokio::select! {
         started = started => started?,
-        asked = asked_to_end() => {
-            asked.context("waiting for signals")?;
-            bail!("interrupted while starting; nothing was left running");
-        }
+        () = requests.next() => bail!("interrupted while starting; nothing was left running"),
     };
     status::print(&state);
     let Some(system) = system else {
         return Ok(ExitCode::SUCCESS);
     };
     println!("Ctrl-C stops it.");
-    asked_to_end().await.context("waiting for signals")?;
+    requests.next().await;
     say("stopping");
-    stop(system).await;
+    stop(system, &mut requests).await;
     say("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Stops in order; asked a second time, ends at once, which takes every child along.
-pub(crate) async fn stop(system: System) {
+pub(crate) async fn stop(system: System, requests: &mut EndRequests) {
     tokio::select! {
         () = system.stop() => {}
-        _ = asked_to_end() => exit(INTERRUPTED),
+        () = requests.next() => exit(INTERRUPTED),
     }
 }
 
