@@ -55,7 +55,8 @@ pub struct PublisherConfig {
     pub confirm_timeout: Duration,
     /// Most messages handed to lapin before confirms are looked at.
     pub max_clump: usize,
-    /// Wait this long for company after the first message of a clump (timers tick in milliseconds); zero sends at once.
+    /// Wait this long for company after the first message of a clump (timers tick in milliseconds); with zero, what else is
+    /// ready on the same thread runs first and nothing waits.
     pub linger: Duration,
 }
 

@@ -103,7 +103,7 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
                     while in_flight.next().await.is_some() {}
                     return End::Closed;
                 }
-                if !pace.linger.is_zero() && taken < pace.max_clump {
+                if taken < pace.max_clump {
                     gather(jobs, &mut clump, pace).await;
                 }
                 in_flight.extend(clump.drain(..).map(|job| send(channel, job)));
@@ -122,11 +122,22 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
     }
 }
 
+/// Lets whatever else is ready on this thread run first, as long as that brings more messages: under load a clump is then
+/// what the thread had to publish anyway, and without load nothing waits.
 async fn gather(jobs: &mut Jobs, clump: &mut Vec<Job>, pace: Pace) {
-    tokio::time::sleep(pace.linger).await;
+    if !pace.linger.is_zero() {
+        tokio::time::sleep(pace.linger).await;
+    }
     while clump.len() < pace.max_clump {
-        let Ok(job) = jobs.try_recv() else { return };
-        clump.push(job);
+        let before = clump.len();
+        tokio::task::yield_now().await;
+        while clump.len() < pace.max_clump {
+            let Ok(job) = jobs.try_recv() else { break };
+            clump.push(job);
+        }
+        if clump.len() == before {
+            return;
+        }
     }
 }
 
