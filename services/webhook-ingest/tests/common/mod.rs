@@ -1,6 +1,7 @@
 //! Ingest on a free port with a broker behind it, and a client that says exactly what a test wants to say.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     dead_code,
