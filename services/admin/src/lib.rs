@@ -1,1 +1,161 @@
-//! Under construction.
+//! What operators see, and what nobody else takes care of.
+//!
+//! - Alerts go from the queue `alerts.raise` into their table, one unresolved row per key with a count (`alert_intake`).
+//! - Events that no service owns go from `archive.events` into the archive, byte for byte, ignored by a named rule
+//!   (`archive`), so that everything that was answered 200 is there (ING-8).
+//! - Partitions are made ahead, and a DEFAULT partition that holds rows is told (`upkeep`).
+//! - Admins list and resolve alerts, list events and replay them ([`http`](self), [`replay`]).
+//!
+//! Invariants: nothing here decides about money or billing state. Every replica may do all of it at the same time.
+
+mod alert_intake;
+mod archive;
+mod config;
+mod consumer;
+mod failure;
+mod http;
+pub mod replay;
+mod upkeep;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::web::ServiceConfig;
+use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, topology};
+use db::{Database, OpenError};
+use secrecy::ExposeSecret;
+use service_kit::auth::Authenticator;
+use service_kit::clock::Clock;
+use service_kit::health::Readiness;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use archive::Rule;
+pub use config::AdminConfig;
+
+use alert_intake::AlertIntake;
+use archive::Archive;
+use consumer::Consumers;
+use http::Desk;
+use replay::Replayer;
+
+/// The name in logs, in alerts, and in the lists of connections of the broker and the database.
+pub const NAME: &str = "admin";
+
+/// Admin at work. Its routes go onto a server that may be shared with other services.
+#[derive(Clone)]
+pub struct Admin {
+    database: Database,
+    publisher: Publisher,
+    alerts: AlertRaiser,
+    desk: Arc<Desk>,
+    work: Arc<Mutex<JoinSet<()>>>,
+}
+
+impl Admin {
+    /// Starts consuming and returns at once: a broker or a database that is away is waited for. Cancelling `stop` ends intake;
+    /// [`Self::wait`] then waits for what is in hand. Needs a Tokio runtime, and the metrics recorder installed.
+    ///
+    /// `alerts` is where alerts go when the process has a raiser already; otherwise admin has one of its own, which writes to
+    /// the database while the broker is away.
+    ///
+    /// # Errors
+    /// When the database's URL cannot be used; an absent server is no error.
+    pub fn start(
+        config: AdminConfig,
+        clock: Clock,
+        alerts: Option<AlertRaiser>,
+        stop: CancellationToken,
+    ) -> Result<Self, OpenError> {
+        let database = Database::open(&config.database())?;
+        let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
+        let publisher = Publisher::start(PublisherConfig {
+            topology: Topology::holdfast(),
+            ..PublisherConfig::new(broker.clone())
+        });
+        let alerts = alerts.unwrap_or_else(|| own_raiser(&publisher, &database, &clock));
+        let consumers = Consumers {
+            broker,
+            publisher: publisher.clone(),
+            alerts: alerts.clone(),
+            clock: clock.clone(),
+            stop: stop.clone(),
+        };
+        let mut work = JoinSet::new();
+        let intake = AlertIntake {
+            database: database.clone(),
+        };
+        work.spawn(consumers.clone().run(topology::ALERTS_RAISE, intake));
+        let archive = Archive::new(database.clone(), clock.clone(), config.livemode);
+        work.spawn(consumers.run(topology::ARCHIVE_EVENTS, archive));
+        work.spawn(upkeep::count_alerts(database.clone(), stop.clone()));
+        work.spawn(upkeep::keep_partitions(database.clone(), alerts.clone(), stop));
+        let desk = Desk {
+            database: database.clone(),
+            replayer: Replayer::new(database.clone(), publisher.clone()),
+            authenticator: Authenticator::hs256(&config.auth_jwt_secret, clock.clone()),
+            clock,
+        };
+        Ok(Self {
+            database,
+            publisher,
+            alerts,
+            desk: Arc::new(desk),
+            work: Arc::new(Mutex::new(work)),
+        })
+    }
+
+    /// Adds the routes.
+    pub fn routes(&self, config: &mut ServiceConfig) {
+        self.desk.configure(config);
+    }
+
+    /// Where this process raises alerts: by the broker, else into the database.
+    #[must_use]
+    pub fn alerts(&self) -> AlertRaiser {
+        self.alerts.clone()
+    }
+
+    /// Adds the checks that the database and the broker answer.
+    pub fn register_checks(&self, readiness: &Readiness) {
+        let database = self.database.clone();
+        readiness.register(format!("{NAME}: database"), move || {
+            let database = database.clone();
+            async move { database.ping().await.map_err(|error| failure::chain(&error)) }
+        });
+        let publisher = self.publisher.clone();
+        readiness.register(format!("{NAME}: broker"), move || {
+            let answer = publisher.check().map_err(|error| error.to_string());
+            async move { answer }
+        });
+    }
+
+    /// Waits until everything that was started has ended, which it does after the stop and not before.
+    pub async fn wait(&self) {
+        let mut work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(ended) = work.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of admin ended badly");
+                return;
+            }
+        }
+    }
+
+    /// Sends the alerts that are left and closes the connections. Call it after [`Self::wait`].
+    pub async fn close(&self, at_most: Duration) {
+        if !self.alerts.flush(at_most / 2).await {
+            tracing::warn!(alerts = self.alerts.pending(), "alerts were left unsent");
+        }
+        self.publisher.close(at_most / 2).await;
+    }
+}
+
+fn own_raiser(publisher: &Publisher, database: &Database, clock: &Clock) -> AlertRaiser {
+    let (clock, database) = (clock.clone(), database.clone());
+    let mut config = AlertRaiserConfig::new(publisher.clone(), Arc::new(move || clock.now()));
+    config.fallback = Some(Arc::new(move |message| {
+        let database = database.clone();
+        Box::pin(async move { Ok(alert_intake::store_one(&database, message).await?) })
+    }));
+    AlertRaiser::start(config)
+}

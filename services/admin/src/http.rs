@@ -1,0 +1,66 @@
+//! The routes for admins.
+//!
+//! Operations data is global by decision: an admin of any organisation sees all of it (ALT-4). Who is an admin says
+//! `org_members` and not the token, so that a right that was taken away is gone at once. Services have no part in this: a
+//! machine that resolves alerts hides them. Lists are JSON arrays, newest first; `Link: <...>; rel="next"` leads on.
+
+mod alerts;
+mod events;
+mod refusal;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+use db::Database;
+use service_kit::auth::{Authenticator, Principal, Role};
+use service_kit::clock::Clock;
+
+use crate::replay::Replayer;
+use refusal::Refusal;
+
+/// What the routes need.
+pub(crate) struct Desk {
+    pub(crate) database: Database,
+    pub(crate) replayer: Replayer,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) clock: Clock,
+}
+
+impl Desk {
+    /// Adds the routes.
+    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+        let desk = web::Data::from(Arc::clone(self));
+        let authenticator = web::Data::new(self.authenticator.clone());
+        let resource = |path: &str| {
+            web::resource(path)
+                .app_data(desk.clone())
+                .app_data(authenticator.clone())
+        };
+        config
+            .service(resource("/api/admin/billing-alerts").route(web::get().to(alerts::list)))
+            .service(resource("/api/admin/billing-alerts/{id}/resolve").route(web::post().to(alerts::resolve)))
+            .service(resource("/api/admin/events").route(web::get().to(events::list)))
+            .service(resource("/api/admin/events/{event_id}/replay").route(web::post().to(events::replay)));
+    }
+
+    /// Lets an admin of any organisation through.
+    async fn require_admin(&self, caller: &Principal) -> Result<(), Refusal> {
+        match caller.role {
+            Role::Service => Err(Refusal::NotAnAdmin),
+            Role::User => {
+                let conn = self.database.conn().await?;
+                if db::tenancy::is_admin_anywhere(&conn, &caller.subject).await? {
+                    Ok(())
+                } else {
+                    Err(Refusal::NotAnAdmin)
+                }
+            }
+        }
+    }
+}
+
+/// The address of the next page, for the `Link` header.
+fn next_page(path: &str, query: &[(&str, String)]) -> String {
+    let query = serde_urlencoded::to_string(query).unwrap_or_default();
+    format!("<{path}?{query}>; rel=\"next\"")
+}
