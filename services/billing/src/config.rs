@@ -1,0 +1,44 @@
+//! What billing is told: a database, a broker, the mode, and whether metadata may bind a customer.
+//!
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false).
+
+use domain::billing::authority::Binding;
+use secrecy::SecretString;
+use service_kit::config::{Reader, shape};
+
+/// The configuration of billing.
+#[derive(Debug, Clone)]
+pub struct BillingConfig {
+    /// The database, as the role `holdfast_service`.
+    pub database_url: SecretString,
+    /// The broker.
+    pub amqp_url: SecretString,
+    /// Signs and checks the tokens of callers.
+    pub jwt_secret: SecretString,
+    /// Whether this installation handles real money; events of the other mode are never applied.
+    pub livemode: bool,
+    /// Whether metadata may bind a client's first customer.
+    pub binding: Binding,
+}
+
+impl BillingConfig {
+    /// Reads the variables of this module.
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let database = r.required("DATABASE_URL", shape::url(&["postgres", "postgresql"]));
+        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
+        let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
+        Some(Self {
+            database_url: database?.into(),
+            amqp_url: amqp?.into(),
+            jwt_secret: jwt_secret?,
+            livemode: livemode?,
+            binding: if registered_only? {
+                Binding::RegisteredOnly
+            } else {
+                Binding::FirstUse
+            },
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! The consumer of `billing.events`: messages in, verdicts out.
+
+use std::sync::Arc;
+
+use bus::{BatchError, BatchHandler, Incoming, Verdict};
+use chrono::{DateTime, Utc};
+use db::{Database, in_txn};
+use domain::billing::authority::Binding;
+use domain::billing::decision::{Decision, Guard, Outcome};
+use service_kit::clock::Clock;
+use tokio::sync::Notify;
+
+use crate::error::BillingError;
+use crate::pipeline::{BatchReport, Rules, decide_batch};
+use crate::reading::{Content, Reading, read};
+
+/// How often a batch starts over because another consumer was faster; each time there is less left to race for.
+const MAX_RACES: u32 = 5;
+
+/// Decides batches of events.
+#[derive(Clone)]
+pub(crate) struct Decider {
+    pub(crate) database: Database,
+    pub(crate) clock: Clock,
+    pub(crate) livemode: bool,
+    pub(crate) binding: Binding,
+    /// Wakes the relay after a batch that wrote to the outbox.
+    pub(crate) nudge: Arc<Notify>,
+}
+
+impl BatchHandler for Decider {
+    async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
+        let now = self.clock.now();
+        let messages: Vec<Result<Reading<'_>, String>> =
+            batch.iter().map(|message| read(message, self.livemode, now)).collect();
+        let mut verdicts: Vec<Verdict> = messages.iter().map(verdict_of_reading).collect();
+        let (places, readings): (Vec<usize>, Vec<Reading<'_>>) = messages
+            .into_iter()
+            .enumerate()
+            .filter_map(|(place, message)| Some((place, message.ok()?)))
+            .unzip();
+        if readings.is_empty() {
+            return Ok(verdicts);
+        }
+        let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
+        for ((place, reading), decision) in places.into_iter().zip(&readings).zip(&report.decisions) {
+            record(reading, *decision, now);
+            if let (
+                Some(Decision {
+                    outcome: Outcome::Parked,
+                    ..
+                }),
+                Content::Unreadable(why),
+            ) = (decision, &reading.content)
+                && let Some(verdict) = verdicts.get_mut(place)
+            {
+                *verdict = Verdict::Park { reason: why.clone() };
+            }
+        }
+        if report.wrote_outbox {
+            self.nudge.notify_one();
+        }
+        Ok(verdicts)
+    }
+}
+
+impl Decider {
+    async fn decide(&self, readings: &[Reading<'_>], now: DateTime<Utc>) -> Result<BatchReport, BillingError> {
+        let rules = Rules {
+            binding: self.binding,
+            now,
+        };
+        let mut races = 0;
+        loop {
+            let decided = self
+                .database
+                .transact(|txn| in_txn(decide_batch(txn, readings, rules)))
+                .await;
+            match decided {
+                Err(BillingError::Raced(what)) if races < MAX_RACES => {
+                    races += 1;
+                    tracing::debug!(what, races, "another consumer was faster, the batch starts over");
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A message that is no event parks; whether an event parks is known when it has been decided.
+fn verdict_of_reading(message: &Result<Reading<'_>, String>) -> Verdict {
+    match message {
+        Ok(_) => Verdict::Done,
+        Err(why) => Verdict::Park { reason: why.clone() },
+    }
+}
+
+fn batch_error(error: &BillingError) -> BatchError {
+    let reason = chain(error);
+    match error {
+        BillingError::Database(source) if source.is_unavailable() => BatchError::unavailable(reason),
+        BillingError::Database(_) | BillingError::Raced(_) => BatchError::failed(reason),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// One count and, for what a person may ask about, one log line per event.
+fn record(reading: &Reading<'_>, decision: Option<Decision>, now: DateTime<Utc>) {
+    let outcome = decision.map_or("duplicate", |decision| decision.outcome.as_str());
+    let guard = match decision {
+        None => Guard::Idempotency.as_str(),
+        Some(decision) => decision.guard.map_or("none", Guard::as_str),
+    };
+    metrics::counter!("holdfast_decisions_total", "outcome" => outcome, "guard" => guard).increment(1);
+    metrics::counter!("holdfast_events_total", "service" => crate::NAME, "type" => reading.kind.clone(), "outcome" => outcome)
+        .increment(1);
+    let lag = now.signed_duration_since(reading.created).as_seconds_f64().max(0.0);
+    metrics::histogram!("holdfast_event_lag_seconds").record(lag);
+    let Some(decision) = decision else {
+        tracing::debug!(
+            event_id = reading.event_id,
+            r#type = reading.kind,
+            "a repeat of a decided event"
+        );
+        return;
+    };
+    let (event_id, kind, reason) = (&reading.event_id, &reading.kind, decision.reason.as_str());
+    match (decision.outcome, decision.guard) {
+        (Outcome::Applied, _) | (Outcome::Ignored, None) => {
+            tracing::debug!(event_id, r#type = kind, outcome, reason, "decided");
+        }
+        (
+            Outcome::SemanticDuplicate
+            | Outcome::Stale
+            | Outcome::Ignored
+            | Outcome::Rejected
+            | Outcome::Waiting
+            | Outcome::Parked,
+            _,
+        ) => tracing::info!(event_id, r#type = kind, outcome, guard, reason, "not applied"),
+    }
+}

@@ -1,0 +1,342 @@
+//! `PUT` and `GET /api/clients/{client_id}`, and the client's timeline.
+
+use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
+use actix_web::{HttpResponse, http::StatusCode};
+use chrono::{DateTime, Utc};
+use db::billing::clients::{ClientRow, find_client};
+use db::billing::decisions::{DecisionRow, list_timeline};
+use db::billing::registration::{Registered, Registration};
+use db::{Database, DbError, tenancy};
+use domain::billing::contract::PaymentSource;
+use domain::billing::state::ClientState;
+use domain::ids::{self, OrgId};
+use domain::money::Currency;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use service_kit::auth::{Principal, Role};
+use service_kit::problem::Problem;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::register::{RegisterError, register};
+
+/// The largest page of a timeline.
+const MAX_PAGE: i64 = 200;
+
+/// What the routes need.
+#[derive(Clone)]
+pub(crate) struct Deps {
+    pub(crate) database: Database,
+    pub(crate) nudge: std::sync::Arc<Notify>,
+}
+
+pub(crate) fn configure(config: &mut ServiceConfig, deps: Deps) {
+    config
+        .app_data(Data::new(deps))
+        .service(
+            web::resource("/api/clients/{client_id}")
+                .route(web::put().to(put_client))
+                .route(web::get().to(get_client)),
+        )
+        .service(web::resource("/api/clients/{client_id}/timeline").route(web::get().to(get_timeline)));
+}
+
+async fn put_client(
+    caller: Principal,
+    path: Path<String>,
+    body: Json<Value>,
+    deps: Data<Deps>,
+) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
+    let client = valid_client(&path)?;
+    let request = ClientRequest::read(&body)?;
+    let done = register(&deps.database, &request.registration(&client))
+        .await
+        .map_err(|error| refusal(&error, &client))?;
+    if done.released > 0 {
+        tracing::info!(
+            client_id = client,
+            released = done.released,
+            "events that waited for this client are decided now"
+        );
+        deps.nudge.notify_one();
+    }
+    let status = if done.is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(HttpResponse::build(status).json(ClientAnswer::of(&done.client)))
+}
+
+async fn get_client(caller: Principal, path: Path<String>, deps: Data<Deps>) -> Result<HttpResponse, Problem> {
+    let row = visible_client(&caller, &path, &deps.database).await?;
+    Ok(HttpResponse::Ok().json(ClientAnswer::of(&row)))
+}
+
+async fn get_timeline(
+    caller: Principal,
+    path: Path<String>,
+    page: Query<Page>,
+    deps: Data<Deps>,
+) -> Result<HttpResponse, Problem> {
+    let row = visible_client(&caller, &path, &deps.database).await?;
+    let limit = page.limit.unwrap_or(50);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(invalid("limit", &format!("limit has to be between 1 and {MAX_PAGE}")));
+    }
+    let conn = deps.database.conn().await.map_err(|error| database_problem(&error))?;
+    let rows = list_timeline(&conn, row.client_id.as_str(), page.before, limit)
+        .await
+        .map_err(|error| database_problem(&error))?;
+    let next = i64::try_from(rows.len())
+        .is_ok_and(|count| count == limit)
+        .then(|| rows.last().map(|row| row.id))
+        .flatten();
+    let decisions = rows.iter().map(DecisionAnswer::of).collect();
+    Ok(HttpResponse::Ok().json(Timeline {
+        client_id: row.client_id.as_str(),
+        decisions,
+        next,
+    }))
+}
+
+/// The client, if the caller may know that it exists: services, admins of any organisation, members of its own.
+async fn visible_client(caller: &Principal, path: &str, database: &Database) -> Result<ClientRow, Problem> {
+    let client = valid_client(path)?;
+    let missing = || Problem::not_found("There is no such client.");
+    let conn = database.conn().await.map_err(|error| database_problem(&error))?;
+    let row = find_client(&conn, &client)
+        .await
+        .map_err(|error| database_problem(&error))?
+        .ok_or_else(missing)?;
+    let allowed = match caller.role {
+        Role::Service => true,
+        Role::User => {
+            let user = caller.subject.as_str();
+            let org = OrgId::parse(row.org_id.clone()).map_err(|_| Problem::internal())?;
+            let member = tenancy::find_membership(&conn, user, &org)
+                .await
+                .map_err(|error| database_problem(&error))?;
+            member.is_some()
+                || tenancy::is_admin_anywhere(&conn, user)
+                    .await
+                    .map_err(|error| database_problem(&error))?
+        }
+    };
+    if allowed { Ok(row) } else { Err(missing()) }
+}
+
+fn valid_client(text: &str) -> Result<String, Problem> {
+    ids::check(text).map_err(|why| invalid("client_id", &format!("client_id {why}")))?;
+    Ok(text.to_owned())
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    before: Option<Uuid>,
+    limit: Option<i64>,
+}
+
+/// The body of a registration, checked field by field.
+#[derive(Debug)]
+struct ClientRequest {
+    org: String,
+    source: PaymentSource,
+    initial: ClientState,
+    customer: Option<String>,
+    checkout_session: Option<String>,
+    price: Option<String>,
+    currency: Option<String>,
+}
+
+impl ClientRequest {
+    fn read(body: &Value) -> Result<Self, Problem> {
+        let Some(fields) = body.as_object() else {
+            return Err(Problem::bad_request(
+                "body_malformed",
+                "The body has to be a JSON object.",
+            ));
+        };
+        const KNOWN: [&str; 7] = [
+            "org_id",
+            "payment_source",
+            "state",
+            "stripe_customer_id",
+            "checkout_session_id",
+            "contracted_price_id",
+            "contracted_currency",
+        ];
+        if let Some(unknown) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(invalid(unknown, &format!("{unknown} is not a field of a client")));
+        }
+        let text = |name: &'static str| match fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => {
+                ids::check(text).map_err(|why| invalid(name, &format!("{name} {why}")))?;
+                Ok(Some(text.clone()))
+            }
+            Some(_) => Err(invalid(name, &format!("{name} has to be a text"))),
+        };
+        let required = |name: &'static str| text(name)?.ok_or_else(|| invalid(name, &format!("{name} is missing")));
+        let source = required("payment_source")?;
+        let org = required("org_id")?;
+        if org.contains(',') {
+            return Err(invalid("org_id", "org_id has a comma in it"));
+        }
+        Ok(Self {
+            org,
+            source: PaymentSource::parse(&source)
+                .ok_or_else(|| invalid("payment_source", "payment_source has to be NONE, STRIPE or MANUAL"))?,
+            initial: match text("state")?.as_deref() {
+                None | Some("TRIAL_PENDING") => ClientState::TrialPending,
+                Some("TRIAL_ACTIVE") => ClientState::TrialActive,
+                Some(_) => return Err(invalid("state", "state has to be TRIAL_PENDING or TRIAL_ACTIVE")),
+            },
+            customer: text("stripe_customer_id")?,
+            checkout_session: text("checkout_session_id")?,
+            price: text("contracted_price_id")?,
+            currency: text("contracted_currency")?
+                .map(|code| Currency::parse(&code).map(|currency| currency.as_str().to_owned()))
+                .transpose()
+                .map_err(|why| invalid("contracted_currency", &format!("contracted_currency {why}")))?,
+        })
+    }
+
+    fn registration<'r>(&'r self, client: &'r str) -> Registration<'r> {
+        Registration {
+            client,
+            org: &self.org,
+            source: self.source,
+            initial: self.initial,
+            customer: self.customer.as_deref(),
+            checkout_session: self.checkout_session.as_deref(),
+            price: self.price.as_deref(),
+            currency: self.currency.as_deref(),
+        }
+    }
+}
+
+fn invalid(field: &str, detail: &str) -> Problem {
+    Problem::bad_request("field_invalid", format!("{detail}.")).with("field", field)
+}
+
+fn refusal(error: &RegisterError, client: &str) -> Problem {
+    let conflict = |code: &'static str, detail: String| Problem::conflict(code, detail);
+    match error {
+        RegisterError::Database(error) => database_problem(error),
+        RegisterError::Conflict(Registered::OtherOrganization) => conflict(
+            "client_of_another_organization",
+            format!("Client {client} belongs to another organisation."),
+        ),
+        RegisterError::Conflict(Registered::CustomerTaken) => conflict(
+            "customer_of_another_client",
+            "The Stripe customer belongs to another client.".to_owned(),
+        ),
+        RegisterError::Conflict(Registered::SessionTaken | Registered::New | Registered::Known) => conflict(
+            "checkout_session_of_another_client",
+            "The checkout session belongs to another client.".to_owned(),
+        ),
+    }
+}
+
+fn database_problem(error: &DbError) -> Problem {
+    let source: &dyn std::error::Error = error;
+    tracing::error!(error = source, "a request to billing failed in the database");
+    if error.is_unavailable() {
+        Problem::unavailable(
+            "database_unavailable",
+            "The database does not answer.",
+            std::time::Duration::from_secs(2),
+        )
+    } else {
+        Problem::internal()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct ClientAnswer<'r> {
+    client_id: &'r str,
+    org_id: &'r str,
+    state: &'static str,
+    payment_source: &'static str,
+    stripe_customer_id: Option<&'r str>,
+    stripe_subscription_id: Option<&'r str>,
+    current_period_end: Option<DateTime<Utc>>,
+    checkout_session_id: Option<&'r str>,
+    contracted_price_id: Option<&'r str>,
+    contracted_currency: Option<&'r str>,
+    last_event: Option<EventAnswer<'r>>,
+    version: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct EventAnswer<'r> {
+    event_id: &'r str,
+    r#type: &'r str,
+    created: DateTime<Utc>,
+}
+
+impl<'r> ClientAnswer<'r> {
+    fn of(row: &'r ClientRow) -> Self {
+        Self {
+            client_id: row.client_id.as_str(),
+            org_id: &row.org_id,
+            state: row.state.as_str(),
+            payment_source: row.payment_source.as_str(),
+            stripe_customer_id: row.stripe_customer_id.as_deref(),
+            stripe_subscription_id: row.stripe_subscription_id.as_ref().map(AsRef::as_ref),
+            current_period_end: row.current_period_end,
+            checkout_session_id: row.checkout_session_id.as_deref(),
+            contracted_price_id: row.contracted_price_id.as_ref().map(AsRef::as_ref),
+            contracted_currency: row.contracted_currency.as_ref().map(Currency::as_str),
+            last_event: row.last_event.as_ref().map(|event| EventAnswer {
+                event_id: &event.id,
+                r#type: &event.kind,
+                created: event.created,
+            }),
+            version: row.version,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Timeline<'r> {
+    client_id: &'r str,
+    decisions: Vec<DecisionAnswer<'r>>,
+    /// Pass it as `before` for the next page; absent on the last one.
+    next: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize)]
+struct DecisionAnswer<'r> {
+    event_id: &'r str,
+    r#type: &'r str,
+    created: DateTime<Utc>,
+    received_at: DateTime<Utc>,
+    decided_at: DateTime<Utc>,
+    outcome: &'r str,
+    guard: Option<&'r str>,
+    reason: Option<&'r str>,
+    from: Option<&'r str>,
+    to: Option<&'r str>,
+    details: &'r Value,
+}
+
+impl<'r> DecisionAnswer<'r> {
+    fn of(row: &'r DecisionRow) -> Self {
+        Self {
+            event_id: &row.event_id,
+            r#type: &row.event_type,
+            created: row.created,
+            received_at: row.received_at,
+            decided_at: row.decided_at,
+            outcome: &row.outcome,
+            guard: row.guard.as_deref(),
+            reason: row.reason.as_deref(),
+            from: row.from_state.as_deref(),
+            to: row.to_state.as_deref(),
+            details: &row.details,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Decides the events of a batch in memory and collects what has to be written.
+
+use chrono::{DateTime, Utc};
+use db::billing::clients::LastEvent;
+use db::billing::owners::NewBinding;
+use db::billing::subscriptions::PaymentRow;
+use db::outbox::NewOutboxRow;
+use domain::alert::{Alert, AlertKind};
+use domain::billing::authority::{Authority, BoundBy, Claim, WaitingFor, judge};
+use domain::billing::decision::{Decision, Outcome, Reason};
+use domain::billing::fact::{Fact, FactKind, Payment};
+use serde_json::{Value, json};
+
+use super::known::Known;
+use super::{Open, Rules};
+use crate::announcement::{self, StateChange};
+use crate::reading::{Content, Reading, Statement};
+
+/// An event with its decision and what explains it.
+#[derive(Debug)]
+pub(super) struct Judged<'m> {
+    pub(super) reading: &'m Reading<'m>,
+    pub(super) deliveries: i32,
+    pub(super) is_stored: bool,
+    pub(super) decision: Decision,
+    pub(super) client: Option<String>,
+    pub(super) org: Option<String>,
+    pub(super) waiting_customer: Option<String>,
+    pub(super) waiting_client: Option<String>,
+    pub(super) details: Value,
+}
+
+/// The batch while it is being decided.
+#[derive(Debug)]
+pub(super) struct Judge<'m> {
+    pub(super) known: Known,
+    rules: Rules,
+    pub(super) judged: Vec<Judged<'m>>,
+    pub(super) bindings: Vec<NewBinding>,
+    pub(super) payments: Vec<PaymentRow>,
+    pub(super) outbox: Vec<NewOutboxRow>,
+}
+
+impl<'m> Judge<'m> {
+    pub(super) fn new(known: Known, rules: Rules) -> Self {
+        Self {
+            known,
+            rules,
+            judged: Vec::new(),
+            bindings: Vec::new(),
+            payments: Vec::new(),
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Decides one event.
+    pub(super) fn decide(&mut self, event: &Open<'m>) -> Decision {
+        let mut judged = Judged {
+            reading: event.reading,
+            deliveries: event.deliveries,
+            is_stored: event.is_stored,
+            decision: Decision::ignored(Reason::NoEffectOnState),
+            client: None,
+            org: None,
+            waiting_customer: None,
+            waiting_client: None,
+            details: json!({}),
+        };
+        match &event.reading.content {
+            Content::Ignored(reason) => judged.decision = Decision::ignored(*reason),
+            Content::Unreadable(why) => {
+                judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::Unreadable);
+                judged.details = json!({ "problem": why });
+            }
+            Content::Statement(statement) => self.judge(statement, &mut judged),
+        }
+        let decision = judged.decision;
+        self.judged.push(judged);
+        decision
+    }
+
+    fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {
+        let customer = statement.customer.as_str();
+        let claim = Claim {
+            owner: self.known.owner(customer),
+            session_owner: statement
+                .session
+                .as_ref()
+                .and_then(|session| self.known.session_owner(session.as_str())),
+            named: statement.named.as_ref(),
+            named_contract: statement
+                .named
+                .as_ref()
+                .and_then(|named| self.known.contract(named.as_str())),
+            is_checkout: statement.is_checkout,
+        };
+        match judge(claim, self.rules.binding) {
+            Authority::Waiting { what, reason } => {
+                judged.decision = Decision::waiting(reason);
+                judged.waiting_customer = Some(customer.to_owned());
+                judged.waiting_client = match what {
+                    WaitingFor::Client => statement.named.as_ref().map(ToString::to_string),
+                    WaitingFor::Customer => None,
+                };
+                judged.details = found(statement);
+            }
+            Authority::Refused {
+                reason,
+                victim,
+                suspicious,
+            } => {
+                let victim = victim.to_string();
+                judged.decision = Decision::unauthorised(reason);
+                self.refuse(statement, judged, &victim, reason, suspicious);
+            }
+            Authority::Granted { contract, bind } => {
+                let client = contract.client.to_string();
+                self.take(statement, judged, &client, bind);
+            }
+        }
+    }
+
+    /// Records a refusal in the timeline of the client that was to be changed, and tells a person where it looks like a forgery.
+    fn refuse(
+        &mut self,
+        statement: &Statement,
+        judged: &mut Judged<'m>,
+        victim: &str,
+        reason: Reason,
+        suspicious: bool,
+    ) {
+        judged.details = found(statement);
+        if let Some(held) = self.known.clients.get(victim) {
+            judged.org = Some(held.row.org_id.clone());
+            judged.details = self.expected_and_found(statement, judged.reading, victim);
+        }
+        judged.client = Some(victim.to_owned());
+        if suspicious {
+            let summary = format!("An event claims to pay for client {victim}, and may not: {reason}.");
+            let alert = Alert::new(AlertKind::SpoofedMetadata, victim, summary)
+                .with("event_id", &judged.reading.event_id)
+                .with("type", &judged.reading.kind)
+                .with("customer", &statement.customer)
+                .with("reason", reason);
+            self.outbox.push(announcement::alert(alert, self.rules.now));
+        }
+    }
+
+    /// Lets a fact speak for its client.
+    fn take(&mut self, statement: &Statement, judged: &mut Judged<'m>, client: &str, bind: Option<BoundBy>) {
+        judged.client = Some(client.to_owned());
+        let of_another = self
+            .known
+            .subscriptions
+            .get(&statement.fact.subscription)
+            .is_some_and(|owner| owner != client);
+        if of_another {
+            judged.decision = Decision::unauthorised(Reason::SubscriptionOfAnotherClient);
+            self.refuse(statement, judged, client, Reason::SubscriptionOfAnotherClient, true);
+            return;
+        }
+        if let Some(bound_by) = bind {
+            self.bind(statement, client, bound_by);
+        }
+        let Some(held) = self.known.clients.get_mut(client) else {
+            return;
+        };
+        judged.org = Some(held.row.org_id.clone());
+        let decision = held.client.observe(&statement.fact);
+        judged.decision = decision;
+        if decision.outcome == Outcome::Rejected && decision.reason == Reason::PriceNotContracted {
+            self.alert_price(statement, judged.reading, client);
+        } else {
+            held.touched
+                .insert(statement.fact.subscription.clone(), statement.customer.to_string());
+            self.known
+                .subscriptions
+                .insert(statement.fact.subscription.clone(), client.to_owned());
+            self.payments
+                .extend(payment_row(&statement.fact, client, &held.row.org_id));
+        }
+        if decision.outcome == Outcome::Applied {
+            self.adopt(judged.reading, client, decision);
+        } else {
+            judged.details = self.expected_and_found(statement, judged.reading, client);
+        }
+    }
+
+    fn bind(&mut self, statement: &Statement, client: &str, bound_by: BoundBy) {
+        let Some(held) = self.known.clients.get_mut(client) else {
+            return;
+        };
+        held.row.stripe_customer_id = Some(statement.customer.to_string());
+        held.contract.has_customer = true;
+        held.client.contract.has_customer = true;
+        held.changed = true;
+        self.known
+            .customers
+            .insert(statement.customer.to_string(), client.to_owned());
+        self.bindings.push(NewBinding {
+            customer: statement.customer.to_string(),
+            client: client.to_owned(),
+            org: held.row.org_id.clone(),
+            bound_by: bound_by.as_str(),
+        });
+    }
+
+    /// Takes what was derived over into the client's row, and announces a change of state.
+    fn adopt(&mut self, reading: &Reading<'_>, client: &str, decision: Decision) {
+        let Some(held) = self.known.clients.get_mut(client) else {
+            return;
+        };
+        held.changed = true;
+        held.row.state = held.client.state;
+        held.row.version = held.client.version;
+        held.row.stripe_subscription_id.clone_from(&held.client.speaker);
+        held.row.current_period_end = held
+            .client
+            .current_period_end
+            .and_then(|end| DateTime::from_timestamp(end.0, 0));
+        held.row.last_event = Some(LastEvent {
+            id: reading.event_id.clone(),
+            kind: reading.kind.clone(),
+            created: reading.created,
+        });
+        let Some(transition) = decision.transition.filter(|_| decision.changed_state()) else {
+            return;
+        };
+        self.outbox.push(announcement::state_changed(&StateChange {
+            client,
+            org: &held.row.org_id,
+            transition,
+            version: held.row.version,
+            subscription: held.row.stripe_subscription_id.as_ref().map(AsRef::as_ref),
+            event_id: &reading.event_id,
+            event_type: &reading.kind,
+            created: reading.created,
+            decided_at: self.rules.now,
+        }));
+    }
+
+    fn alert_price(&mut self, statement: &Statement, reading: &Reading<'_>, client: &str) {
+        let summary = format!("Client {client} was billed by another price or currency than was agreed.");
+        let alert = Alert::new(AlertKind::PlanApplication, client, summary)
+            .with("event_id", &reading.event_id)
+            .with("subscription", &statement.fact.subscription);
+        self.outbox.push(announcement::alert(alert, self.rules.now));
+    }
+
+    /// What our side expected, what the event brought, and how far it is from the last one (BIL-8).
+    fn expected_and_found(&self, statement: &Statement, reading: &Reading<'_>, client: &str) -> Value {
+        let Some(held) = self.known.clients.get(client) else {
+            return found(statement);
+        };
+        let row = &held.row;
+        let since = |last: &LastEvent| seconds_between(last.created, reading.created);
+        json!({
+            "expected": {
+                "client": client,
+                "customer": row.stripe_customer_id,
+                "checkout_session": row.checkout_session_id,
+                "subscription": held.client.speaker.as_ref().map(AsRef::<str>::as_ref),
+                "payment_source": row.payment_source.as_str(),
+            },
+            "found": found(statement),
+            "seconds_since_last_event": row.last_event.as_ref().map(since),
+        })
+    }
+}
+
+fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
+    to.timestamp().saturating_sub(from.timestamp())
+}
+
+fn found(statement: &Statement) -> Value {
+    json!({
+        "client": statement.named.as_ref().map(AsRef::<str>::as_ref),
+        "customer": statement.customer.as_str(),
+        "checkout_session": statement.session.as_ref().map(AsRef::<str>::as_ref),
+        "subscription": statement.fact.subscription.as_str(),
+    })
+}
+
+fn payment_row(fact: &Fact, client: &str, org: &str) -> Option<PaymentRow> {
+    let (payment, paid): (&Payment, bool) = match &fact.kind {
+        FactKind::Paid(payment) => (payment, true),
+        FactKind::Failed(payment) => (payment, false),
+        FactKind::Snapshot { .. } => return None,
+    };
+    Some(PaymentRow {
+        act: payment.act.clone(),
+        client: client.to_owned(),
+        org: org.to_owned(),
+        subscription: fact.subscription.clone(),
+        amount: payment.amount.map_or(0, |amount| amount.minor),
+        currency: payment.amount.map(|amount| amount.currency.as_str().to_owned()),
+        paid_at: paid.then_some(fact.at),
+        failed_at: (!paid).then_some(fact.at),
+    })
+}

@@ -1,0 +1,117 @@
+//! One batch, one transaction.
+//!
+//! 1. Fold repeats within the batch and look up which events are known ([`prepare`]).
+//! 2. Find who the events speak of, lock those clients in the order of their ids, load their facts ([`known`]).
+//! 3. Decide each event in memory, in the order of Stripe's `created` so that a batch does not flap ([`judge`]).
+//! 4. Write clients, registers, payments, events, decisions and outbox rows set by set ([`write`]).
+//!
+//! The mark of idempotency is the event's row, inserted in step 4 of the same transaction: no mark without its effect, and no
+//! effect without its mark. Two consumers that hold the same new event meet at that insert; the later one starts over and then
+//! finds it known.
+
+mod judge;
+mod known;
+mod write;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use db::Transaction;
+use db::billing::inbox::{EventKey, find_known_events_in_txn};
+use domain::billing::authority::Binding;
+use domain::billing::decision::Decision;
+
+use crate::error::BillingError;
+use crate::reading::Reading;
+use judge::Judge;
+use known::Known;
+
+/// What every batch is decided by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) binding: Binding,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct BatchReport {
+    /// One per message, in order; `None` for a repeat.
+    pub(crate) decisions: Vec<Option<Decision>>,
+    /// Rows for the relay were written.
+    pub(crate) wrote_outbox: bool,
+}
+
+/// An event of the batch that has to be decided: its reading, how often it came, and whether its row exists.
+#[derive(Debug, Clone, Copy)]
+struct Open<'m> {
+    index: usize,
+    reading: &'m Reading<'m>,
+    deliveries: i32,
+    is_stored: bool,
+}
+
+/// Decides a batch and writes everything that follows.
+pub(crate) async fn decide_batch(
+    txn: &Transaction<'_>,
+    readings: &[Reading<'_>],
+    rules: Rules,
+) -> Result<BatchReport, BillingError> {
+    let folded = fold(readings);
+    let ids: Vec<&str> = folded.keys().map(|(id, _)| id.as_str()).collect();
+    let created: Vec<DateTime<Utc>> = folded.keys().map(|(_, created)| *created).collect();
+    let stored = find_known_events_in_txn(txn, &ids, &created).await?;
+    let (open, repeats) = split(readings, folded, &stored);
+    let known = Known::load(txn, &open).await?;
+    let mut judge = Judge::new(known, rules);
+    let mut report = BatchReport {
+        decisions: vec![None; readings.len()],
+        wrote_outbox: false,
+    };
+    for event in &open {
+        let decision = judge.decide(event);
+        if let Some(slot) = report.decisions.get_mut(event.index) {
+            *slot = Some(decision);
+        }
+    }
+    report.wrote_outbox = write::write(txn, judge, &repeats, rules).await?;
+    Ok(report)
+}
+
+/// The events of a batch, each once: the index of its first message, and how many there are.
+fn fold(readings: &[Reading<'_>]) -> BTreeMap<EventKey, (usize, i32)> {
+    let mut folded = BTreeMap::new();
+    for (index, reading) in readings.iter().enumerate() {
+        let (_, count) = folded
+            .entry((reading.event_id.clone(), reading.created))
+            .or_insert((index, 0));
+        *count += 1;
+    }
+    folded
+}
+
+/// Events to decide, oldest first, and repeats of decided ones.
+fn split<'m>(
+    readings: &'m [Reading<'m>],
+    folded: BTreeMap<EventKey, (usize, i32)>,
+    stored: &BTreeMap<EventKey, String>,
+) -> (Vec<Open<'m>>, BTreeMap<EventKey, i32>) {
+    let mut open = Vec::with_capacity(folded.len());
+    let mut repeats = BTreeMap::new();
+    for (key, (index, deliveries)) in folded {
+        let Some(reading) = readings.get(index) else { continue };
+        match stored.get(&key).map(String::as_str) {
+            Some("decided") => {
+                repeats.insert(key, deliveries);
+            }
+            status => open.push(Open {
+                index,
+                reading,
+                deliveries,
+                is_stored: status.is_some(),
+            }),
+        }
+    }
+    open.sort_by_key(|event| (event.reading.created, event.index));
+    (open, repeats)
+}

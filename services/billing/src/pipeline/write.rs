@@ -1,0 +1,155 @@
+//! Writes a decided batch, set by set.
+
+use std::collections::BTreeMap;
+
+use db::Transaction;
+use db::billing::clients::{ClientRow, update_clients_in_txn};
+use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
+use db::billing::inbox::{
+    DecidedEvent, EventKey, count_repeats_in_txn, find_waiting_events_in_txn, insert_events_in_txn,
+    update_events_in_txn,
+};
+use db::billing::owners::bind_customers_in_txn;
+use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn, upsert_subscriptions_in_txn};
+use db::outbox::insert_outbox_in_txn;
+use domain::billing::decision::Guard;
+use uuid::Uuid;
+
+use super::Rules;
+use super::judge::{Judge, Judged};
+use crate::announcement;
+use crate::error::BillingError;
+
+/// Writes everything; answers whether there is something for the relay.
+pub(super) async fn write(
+    txn: &Transaction<'_>,
+    mut judge: Judge<'_>,
+    repeats: &BTreeMap<EventKey, i32>,
+    rules: Rules,
+) -> Result<bool, BillingError> {
+    write_clients(txn, &judge).await?;
+    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = judge.judged.iter().partition(|judged| judged.is_stored);
+    if !new.is_empty() {
+        let events: Vec<DecidedEvent<'_>> = new.iter().map(|judged| decided_event(judged)).collect();
+        all_or_raced(insert_events_in_txn(txn, &events).await?, events.len(), "an event")?;
+    }
+    if !stored.is_empty() {
+        let events: Vec<DecidedEvent<'_>> = stored.iter().map(|judged| decided_event(judged)).collect();
+        update_events_in_txn(txn, &events).await?;
+    }
+    if !repeats.is_empty() {
+        count_repeats_in_txn(txn, repeats).await?;
+    }
+    if !judge.judged.is_empty() {
+        let decisions: Vec<NewDecision<'_>> = judge.judged.iter().map(|judged| new_decision(judged, rules)).collect();
+        insert_decisions_in_txn(txn, &decisions).await?;
+    }
+    if !judge.bindings.is_empty() {
+        let bound: Vec<&str> = judge.bindings.iter().map(|binding| binding.customer.as_str()).collect();
+        let released = find_waiting_events_in_txn(txn, "", &bound).await?;
+        judge
+            .outbox
+            .extend(released.into_iter().map(announcement::decide_again));
+    }
+    if judge.outbox.is_empty() {
+        return Ok(false);
+    }
+    insert_outbox_in_txn(txn, &judge.outbox).await?;
+    Ok(true)
+}
+
+async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
+    if !judge.bindings.is_empty() {
+        let bound = bind_customers_in_txn(txn, &judge.bindings).await?;
+        all_or_raced(bound, judge.bindings.len(), "a customer")?;
+    }
+    let changed: Vec<&ClientRow> = judge
+        .known
+        .clients
+        .values()
+        .filter(|held| held.changed)
+        .map(|held| &held.row)
+        .collect();
+    if !changed.is_empty() {
+        update_clients_in_txn(txn, &changed).await?;
+    }
+    let mut registers = Vec::new();
+    for held in judge.known.clients.values() {
+        for (id, customer) in &held.touched {
+            let Some(subscription) = held.client.subscriptions.get(id) else {
+                continue;
+            };
+            registers.push(SubscriptionRow {
+                id: id.clone(),
+                client: held.row.client_id.to_string(),
+                org: held.row.org_id.clone(),
+                customer: customer.clone(),
+                subscription: subscription.clone(),
+            });
+        }
+    }
+    if !registers.is_empty() {
+        all_or_raced(
+            upsert_subscriptions_in_txn(txn, &registers).await?,
+            registers.len(),
+            "a subscription",
+        )?;
+    }
+    if !judge.payments.is_empty() {
+        upsert_payments_in_txn(txn, &judge.payments).await?;
+    }
+    Ok(())
+}
+
+fn all_or_raced(written: u64, wanted: usize, what: &'static str) -> Result<(), BillingError> {
+    if u64::try_from(wanted).is_ok_and(|wanted| wanted == written) {
+        Ok(())
+    } else {
+        Err(BillingError::Raced(what))
+    }
+}
+
+fn decided_event<'j>(judged: &'j Judged<'_>) -> DecidedEvent<'j> {
+    let reading = judged.reading;
+    DecidedEvent {
+        event_id: &reading.event_id,
+        created: reading.created,
+        kind: &reading.kind,
+        endpoint: reading.endpoint,
+        account: reading.account.as_deref(),
+        api_version: reading.api_version.as_deref(),
+        livemode: reading.livemode,
+        received_at: reading.received_at,
+        payload: reading.payload,
+        outcome: judged.decision.outcome.as_str(),
+        guard: judged.decision.guard.map(Guard::as_str),
+        reason: judged.decision.reason.as_str(),
+        client: judged.client.as_deref(),
+        org: judged.org.as_deref(),
+        waiting_customer: judged.waiting_customer.as_deref(),
+        waiting_client: judged.waiting_client.as_deref(),
+        deliveries: judged.deliveries,
+    }
+}
+
+fn new_decision<'j>(judged: &'j Judged<'_>, rules: Rules) -> NewDecision<'j> {
+    let reading = judged.reading;
+    NewDecision {
+        id: Uuid::now_v7(),
+        decided_at: rules.now,
+        event_id: &reading.event_id,
+        event_type: &reading.kind,
+        created: reading.created,
+        received_at: reading.received_at,
+        client: judged.client.as_deref(),
+        org: judged.org.as_deref(),
+        outcome: judged.decision.outcome.as_str(),
+        guard: judged.decision.guard.map(Guard::as_str),
+        reason: judged.decision.reason.as_str(),
+        transition: judged
+            .decision
+            .transition
+            .map(|change| (change.from.as_str(), change.to.as_str())),
+        details: judged.details.clone(),
+    }
+}
