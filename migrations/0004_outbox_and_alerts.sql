@@ -11,10 +11,12 @@ CREATE TABLE outbox (
     kind        text NOT NULL CHECK (octet_length(kind) <= 255),
     headers     jsonb NOT NULL DEFAULT '{}',
     payload     text NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    -- Set on a message that the broker can never take as it is; it is passed over until then, so that it holds up nobody.
+    retry_at    timestamptz
 );
 SELECT holdfast_protect('outbox');
-GRANT SELECT, INSERT, DELETE ON outbox TO holdfast_service;
+GRANT SELECT, INSERT, DELETE, UPDATE (retry_at) ON outbox TO holdfast_service;
 
 -- One unresolved alert per key; repeats raise its count. Operations data is global by decision: admins of any organisation see
 -- it over HTTP, the tenant role does not.

@@ -9,15 +9,19 @@
 
 pub mod alerts;
 pub mod billing;
-pub mod error;
-pub mod outbox;
-pub mod pool;
-
 mod connect;
+pub mod error;
+pub mod events;
 pub mod migrate;
+pub mod outbox;
+pub mod partitions;
+pub mod pool;
+pub mod tenancy;
+pub mod verify;
 
 pub use connect::TargetError;
 pub use deadpool_postgres::{GenericClient, Transaction};
 pub use error::{DbError, TransactError};
 pub use migrate::migrate;
 pub use pool::{Conn, Database, DatabaseConfig, OpenError, TxnFuture, in_txn};
+pub use verify::verify;

@@ -3,7 +3,9 @@
 //! A writer inserts rows in the transaction of the effect. A relay claims the oldest rows, publishes them, deletes what the broker
 //! confirmed, and commits; an advisory lock held to the end of that transaction lets one relay work at a time, so that rows leave
 //! in the order of their ids. A relay that dies loses its lock with its connection, and the rows are still there: published at
-//! least once.
+//! least once. A message that the broker can never take is set aside for a while, so that the rest goes on.
+
+use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use serde_json::Value;
@@ -76,7 +78,7 @@ pub async fn insert_outbox_in_txn(txn: &Transaction<'_>, rows: &[NewOutboxRow]) 
     .map(drop)
 }
 
-/// The oldest messages, at most `limit`, for this transaction alone to publish; `None` when another relay is at work.
+/// The oldest messages that are not set aside, at most `limit`, for this transaction alone to publish; `None` when another relay is at work.
 ///
 /// # Errors
 /// When a statement fails.
@@ -94,7 +96,7 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
         .prepare_cached(
             "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
                     extract(epoch FROM created_at)::bigint AS created_unix
-             FROM outbox ORDER BY id LIMIT $1",
+             FROM outbox WHERE retry_at IS NULL OR retry_at <= now() ORDER BY id LIMIT $1",
         )
         .await
         .during(OPERATION)?;
@@ -128,6 +130,26 @@ pub async fn delete_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64]) -> Result<
         .await
         .during(OPERATION)?;
     txn.execute(&statement, &[&ids]).await.during(OPERATION).map(drop)
+}
+
+/// Sets messages aside that the broker can never take as they are (no queue is bound for them), so that they hold up nobody. They
+/// are offered again after `pause`: what a person repairs heals by itself.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn postpone_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64], pause: Duration) -> Result<(), DbError> {
+    const OPERATION: &str = "postpone_outbox";
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let statement = txn
+        .prepare_cached("UPDATE outbox SET retry_at = now() + make_interval(secs => $2) WHERE id = ANY ($1)")
+        .await
+        .during(OPERATION)?;
+    txn.execute(&statement, &[&ids, &pause.as_secs_f64()])
+        .await
+        .during(OPERATION)
+        .map(drop)
 }
 
 /// How many messages wait.

@@ -1,0 +1,64 @@
+//! What the migrations are meant to have made, written down a second time: an independent assertion, not derived from them.
+
+/// A table, who may do what with it, and whose rows a tenant sees.
+pub(super) struct ExpectedTable {
+    pub(super) name: &'static str,
+    /// What the service role may do, sorted. A privilege on one column is written `UPDATE (column)`.
+    pub(super) service: &'static [&'static str],
+    /// The column that names a row's organisation, where the tenant role may read the table.
+    pub(super) tenant: Option<&'static str>,
+    /// Partitioned by month.
+    pub(super) partitioned: bool,
+}
+
+const APPEND_ONLY: &[&str] = &["INSERT", "SELECT"];
+const CHANGING: &[&str] = &["INSERT", "SELECT", "UPDATE"];
+
+pub(super) const TABLES: &[ExpectedTable] = &[
+    shared("billing_customers", APPEND_ONLY),
+    by_month(shared("billing_decisions", APPEND_ONLY)),
+    by_month(shared("billing_events", CHANGING)),
+    shared("billing_payments", CHANGING),
+    shared("billing_subscriptions", CHANGING),
+    shared("client_billing", CHANGING),
+    shared("org_members", &["DELETE", "INSERT", "SELECT", "UPDATE"]),
+    ExpectedTable {
+        tenant: Some("id"),
+        ..internal("organizations", CHANGING)
+    },
+    internal("billing_alerts", CHANGING),
+    internal("outbox", &["DELETE", "INSERT", "SELECT", "UPDATE (retry_at)"]),
+    internal("schema_migrations", &["SELECT"]),
+];
+
+/// The only function that runs with its owner's rights, and may be called by the service role alone.
+pub(super) const DEFINER_FUNCTION: &str = "holdfast_ensure_partitions";
+
+/// Months that must have a partition: this one and as many to come. Fewer than are made ahead, so that a job that failed for a
+/// while is not an emergency at once.
+pub(super) const MONTHS_NEEDED: i32 = 2;
+
+const fn internal(name: &'static str, service: &'static [&'static str]) -> ExpectedTable {
+    ExpectedTable {
+        name,
+        service,
+        tenant: None,
+        partitioned: false,
+    }
+}
+
+const fn shared(name: &'static str, service: &'static [&'static str]) -> ExpectedTable {
+    ExpectedTable {
+        name,
+        service,
+        tenant: Some("org_id"),
+        partitioned: false,
+    }
+}
+
+const fn by_month(table: ExpectedTable) -> ExpectedTable {
+    ExpectedTable {
+        partitioned: true,
+        ..table
+    }
+}
