@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::services::Service;
-use crate::{config, migrate};
+use crate::{alerts, client, config, events, migrate, parked};
 
 /// Payments with Stripe: webhooks in, decisions kept, nothing lost.
 #[derive(Debug, Parser)]
@@ -21,6 +21,14 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     /// Look at the configuration without starting anything.
     Config(config::ConfigArgs),
+    /// Look events up in the archive, or send one through again.
+    Events(events::EventsArgs),
+    /// Look at messages that were set aside, or send them back to work.
+    Parked(parked::ParkedArgs),
+    /// Look a client up.
+    Client(client::ClientArgs),
+    /// See that alerts arrive.
+    Alerts(alerts::AlertsArgs),
 }
 
 /// Names of services.

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     match problems {
         Some(problems) => Ok(problems.report()),
         None => {
-            println!("The configuration is good for {}.", names.join(", "));
+            output::print(&format!("The configuration is good for {}.\n", names.join(", ")))?;
             Ok(ExitCode::SUCCESS)
         }
     }

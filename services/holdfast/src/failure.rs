@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
+use bus::parked::ParkedError;
+use db::DbError;
+use db::migrate::MigrateError;
+use db::verify::VerifyError;
 use service_kit::config::Problems;
+use service_kit::http::ServeError;
 
 /// Writes an error to stderr and gives the exit code to leave with.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -19,25 +24,38 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn advice(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<db::DbError>() {
+fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    // These two stand for the database's error, and so hide it from the chain.
+    if let Some(MigrateError::Database(error)) = error.downcast_ref() {
+        return of_database(error);
+    }
+    if let Some(VerifyError::Database(error)) = error.downcast_ref() {
+        return of_database(error);
+    }
+    if let Some(error) = error.downcast_ref::<DbError>() {
         return of_database(error);
     }
     if error.is::<bus::ConnectError>() || error.is::<bus::PublishError>() {
-        return Some("see that the broker runs and that AMQP_URL names it".to_owned());
+        return Some("see that the broker runs and that AMQP_URL names it");
+    }
+    if matches!(error.downcast_ref(), Some(ParkedError::Read { .. })) {
+        return Some("the queues are made by the first service that runs: holdfast run all");
+    }
+    if matches!(error.downcast_ref(), Some(ServeError::Bind { .. })) {
+        return Some("another address: HOLDFAST_LISTEN, HOLDFAST_METRICS_LISTEN");
     }
     None
 }
 
-fn of_database(error: &db::DbError) -> Option<String> {
+fn of_database(error: &DbError) -> Option<&'static str> {
     if error.is_unavailable() {
-        return Some("see that the database runs and that its URL names it".to_owned());
+        return Some("see that the database runs and that its URL names it");
     }
-    let advice = match error.code()?.code() {
-        "42P01" | "42703" | "42883" => "bring the schema up: holdfast migrate",
-        "42501" => "connect as the role that this needs (docs/DATABASE.md)",
-        "28P01" | "28000" => "check the user and the password in the database's URL",
-        _ => return None,
-    };
-    Some(advice.to_owned())
+    match error.code()?.code() {
+        "42P01" | "42703" | "42883" => Some("bring the schema up: holdfast migrate"),
+        "42501" => Some("connect as the role that this needs (docs/DATABASE.md)"),
+        "28P01" | "28000" => Some("check the user and the password in the database's URL"),
+        "3D000" => Some("create the database that its URL names"),
+        _ => None,
+    }
 }

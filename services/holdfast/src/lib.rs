@@ -8,13 +8,18 @@
 //! refused, before a port opens. What was asked for goes to stdout, everything else to stderr; `--json` makes stdout one
 //! JSON document.
 
+mod alerts;
 mod cli;
+mod client;
 mod config;
+mod events;
 mod failure;
 mod migrate;
 mod output;
+mod parked;
 mod run;
 mod services;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -41,5 +46,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Config(args) => config::run(&args),
+        Command::Events(args) => events::run(args).await,
+        Command::Parked(args) => parked::run(args).await,
+        Command::Client(args) => client::run(args).await,
+        Command::Alerts(args) => alerts::run(&args).await,
     }
 }

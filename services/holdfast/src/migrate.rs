@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use db::verify::{CheckList, Verdict};
 use secrecy::SecretString;
 use serde_json::json;
 use service_kit::config::{self, ProcessEnv, Reader, shape};
@@ -22,11 +23,20 @@ pub(crate) struct MigrateArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum MigrateCommand {}
+enum MigrateCommand {
+    /// Check tables, row-level security, policies, roles and grants of the live database. Exit 1 when something is red.
+    Verify(Form),
+}
 
 pub(crate) async fn run(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let url = config::load(&ProcessEnv, read_url)?;
-    apply(&url, args.form).await
+    match args.command {
+        None => apply(&url, args.form).await,
+        Some(MigrateCommand::Verify(form)) => {
+            let json = form.json || args.form.json;
+            verify(&url, Form { json }).await
+        }
+    }
 }
 
 /// The URL of the role that migrates.
@@ -51,20 +61,52 @@ async fn apply(url: &SecretString, form: Form) -> anyhow::Result<ExitCode> {
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let mut text = String::new();
     for name in &report.applied {
-        println!("applied  {name}");
+        text += &format!("applied  {name}\n");
     }
     if report.applied.is_empty() {
-        println!("The schema is up to date ({} migrations).", report.already_applied);
+        text += &format!("The schema is up to date ({} migrations).\n", report.already_applied);
     }
     if report.partitions_made > 0 {
-        println!("made     {} partitions for months to come", report.partitions_made);
+        text += &format!("made     {} partitions for months to come\n", report.partitions_made);
     }
     if !report.newer.is_empty() {
-        println!(
-            "A newer Holdfast has migrated this database (versions {:?}); this one runs on it.",
-            report.newer
-        );
+        let newer = &report.newer;
+        text += &format!("A newer Holdfast has migrated this database (versions {newer:?}); this one runs on it.\n");
     }
+    output::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(url: &SecretString, form: Form) -> anyhow::Result<ExitCode> {
+    let list = db::verify(url).await?;
+    if form.json {
+        output::json(&json!({"ok": list.is_green(), "checks": list.checks}))?;
+    } else {
+        output::print(&check_list(&list))?;
+    }
+    Ok(if list.is_green() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn check_list(list: &CheckList) -> String {
+    let rows = list.checks.iter().map(|check| {
+        let mark = match check.verdict {
+            Verdict::Ok => "✓",
+            Verdict::Warning => "!",
+            Verdict::Failed => "✗",
+        };
+        [mark.to_owned(), check.name.clone(), check.detail.clone()]
+    });
+    let failed = list.failed().count();
+    let end = match failed {
+        0 => "All checks are green.".to_owned(),
+        1 => "1 check is red.".to_owned(),
+        _ => format!("{failed} checks are red."),
+    };
+    format!("{}\n{end}\n", output::columns(rows))
 }

@@ -2,16 +2,20 @@
 //!
 //! Start: the configuration as a whole, then the ports, then the services, which connect in the background: a broker or a
 //! database that is away makes the process not ready, never dead. Stop, at SIGTERM or SIGINT: the server takes nothing new
-//! and answers what it has, consumers finish the batch in hand, all under one deadline; then connections are closed in an
-//! order in which nobody loses what it still needs. What did not finish is named, and the process leaves with a failure.
+//! and answers what it has, consumers finish the batch in hand, all under one deadline; then connections are closed, those
+//! that others raise their alerts through last. What did not finish is named, and the process leaves with a failure.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use actix_web::web;
+use admin::Admin;
 use anyhow::Context as _;
+use billing::Billing;
+use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::config::{self, ProcessEnv};
-use service_kit::drain::{DEADLINE, Parts, Signals};
+use service_kit::drain::{DEADLINE, Parts, Signals, Stopped};
 use service_kit::health::Readiness;
 use service_kit::http::Server;
 use service_kit::telemetry::{self, Metrics};
@@ -28,19 +32,14 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
     let chosen = Service::chosen(&args.services);
     let settings = config::load(&ProcessEnv, |r| Settings::read(r, &chosen))?;
     telemetry::init_logs("holdfast", &settings.logs)?;
-    // Before anything else, so that a signal during the start is a clean stop too.
+    // Before anything starts, so that a signal during the start is a clean stop too.
     let signals = Signals::watch().context("watching for signals")?;
     let metrics = Metrics::install()?;
     let stop = CancellationToken::new();
     let readiness = Readiness::new(stop.clone());
-    let clock = Clock::default();
-
-    let mut server = Server::new(settings.http, readiness.clone(), metrics);
-    let ingest = settings.ingest.map(|config| WebhookIngest::start(config, clock, None));
-    if let Some(ingest) = ingest.clone() {
-        ingest.register_checks(&readiness);
-        server = server.routes(move |config| ingest.routes(config));
-    }
+    let mut parts = Parts::new(stop.clone());
+    let server = Server::new(settings.http.clone(), readiness.clone(), metrics);
+    let (server, services) = Running::start(settings, server, &readiness, &mut parts)?;
     let bound = server.bind()?;
     let names = chosen
         .iter()
@@ -48,8 +47,6 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
         .collect::<Vec<_>>()
         .join(",");
     tracing::info!(services = names, address = %bound.address(), "listening");
-
-    let mut parts = Parts::new(stop.clone());
     parts.spawn("http", async move {
         if let Err(error) = bound.run(stop).await {
             let error: &dyn std::error::Error = &error;
@@ -57,13 +54,79 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
         }
     });
     let stopped = parts.run(signals, DEADLINE).await;
-    if let Some(ingest) = &ingest {
-        ingest.close(CLOSE_LIMIT).await;
-    }
+    services.close().await;
+    Ok(end(&stopped))
+}
+
+fn end(stopped: &Stopped) -> ExitCode {
+    let Stopped { cause, unfinished, .. } = stopped;
     if stopped.is_clean() {
-        tracing::info!(cause = stopped.cause, "stopped");
-        return Ok(ExitCode::SUCCESS);
+        tracing::info!(cause, "stopped");
+        return ExitCode::SUCCESS;
     }
-    tracing::error!(cause = stopped.cause, unfinished = ?stopped.unfinished, "stopped, and not everything finished");
-    Ok(ExitCode::FAILURE)
+    tracing::error!(cause, ?unfinished, "stopped, and not as it should");
+    ExitCode::FAILURE
+}
+
+/// What has connections that are closed at the end.
+struct Running {
+    ingest: Option<WebhookIngest>,
+    admin: Option<Admin>,
+}
+
+impl Running {
+    /// Starts the services that have settings: their work as parts of the process, their routes on the server.
+    fn start(
+        settings: Settings,
+        mut server: Server,
+        readiness: &Readiness,
+        parts: &mut Parts,
+    ) -> anyhow::Result<(Server, Self)> {
+        let clock = Clock::default();
+        let stop = parts.stop_token();
+        if let Some(config) = settings.billing {
+            let authenticator = web::Data::new(Authenticator::hs256(&config.jwt_secret, clock.clone()));
+            let billing = Billing::start(&config, clock.clone(), stop.clone())?;
+            billing.register_checks(readiness);
+            let routes = billing.routes();
+            server = server.routes(move |config| {
+                config.app_data(authenticator.clone());
+                routes(config);
+            });
+            let stop = stop.clone();
+            parts.spawn(billing::NAME, async move {
+                stop.cancelled().await;
+                billing.close(DEADLINE).await;
+            });
+        }
+        let admin = settings
+            .admin
+            .map(|config| Admin::start(config, clock.clone(), None, stop))
+            .transpose()?;
+        if let Some(admin) = admin.clone() {
+            admin.register_checks(readiness);
+            let work = admin.clone();
+            parts.spawn(admin::NAME, async move { work.wait().await });
+            server = server.routes(move |config| admin.routes(config));
+        }
+        // Beside a service that has a database, ingest's alerts need no broker.
+        let alerts = admin.as_ref().map(Admin::alerts);
+        let ingest = settings
+            .ingest
+            .map(|config| WebhookIngest::start(config, clock, alerts));
+        if let Some(ingest) = ingest.clone() {
+            ingest.register_checks(readiness);
+            server = server.routes(move |config| ingest.routes(config));
+        }
+        Ok((server, Self { ingest, admin }))
+    }
+
+    async fn close(self) {
+        if let Some(ingest) = &self.ingest {
+            ingest.close(CLOSE_LIMIT).await;
+        }
+        if let Some(admin) = &self.admin {
+            admin.close(CLOSE_LIMIT).await;
+        }
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use admin::AdminConfig;
+use billing::BillingConfig;
 use clap::ValueEnum;
 use service_kit::config::Reader;
 use service_kit::http::HttpSettings;
@@ -14,18 +16,23 @@ use webhook_ingest::IngestConfig;
 /// A service, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Service {
-    /// Takes Stripe's webhooks in.
+    /// Takes Stripe's webhooks in. Has no database.
     WebhookIngest,
+    /// Decides what events change for clients.
+    Billing,
+    /// Keeps alerts and the archive, and answers admins.
+    Admin,
     /// Every service in one process.
     All,
 }
 
 impl Service {
+    const EACH: [Self; 3] = [Self::WebhookIngest, Self::Billing, Self::Admin];
+
     /// The services meant by names on the command line, each once.
     pub(crate) fn chosen(named: &[Self]) -> BTreeSet<Self> {
-        let every = [Self::WebhookIngest];
         if named.contains(&Self::All) {
-            return every.into();
+            return Self::EACH.into();
         }
         named.iter().copied().collect()
     }
@@ -34,6 +41,8 @@ impl Service {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::WebhookIngest => webhook_ingest::NAME,
+            Self::Billing => billing::NAME,
+            Self::Admin => admin::NAME,
             Self::All => "all",
         }
     }
@@ -45,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) logs: LogSettings,
     pub(crate) http: HttpSettings,
     pub(crate) ingest: Option<IngestConfig>,
+    pub(crate) billing: Option<BillingConfig>,
+    pub(crate) admin: Option<AdminConfig>,
 }
 
 impl Settings {
@@ -53,16 +64,19 @@ impl Settings {
         let logs = LogSettings::read(r);
         let http = HttpSettings::read(r);
         let ingest = read_if(chosen, Service::WebhookIngest, r, IngestConfig::read);
+        let billing = read_if(chosen, Service::Billing, r, BillingConfig::read);
+        let admin = read_if(chosen, Service::Admin, r, AdminConfig::read);
         Some(Self {
             logs: logs?,
             http: http?,
             ingest: ingest?,
+            billing: billing?,
+            admin: admin?,
         })
     }
 }
 
 /// The outer `None` is a problem, the inner one a service that does not run.
-#[expect(clippy::option_option, reason = "two different absences, as in `Reader::optional`")]
 fn read_if<T>(
     chosen: &BTreeSet<Service>,
     service: Service,
