@@ -91,8 +91,6 @@ kinds! {
     SpoofedMetadata => "spoofed_metadata", Critical;
     /// A price or plan could not be applied to a client (BIL-13). Subject: the client.
     PlanApplication => "plan_application", Warning;
-    /// A customer disputed a charge. Subject: the client, or the charge where the client is unknown.
-    DisputeOpened => "dispute_opened", Critical;
     /// Events whose `created` lies outside the months that have a partition. Subject: the table.
     PartitionDefaultUsed => "partition_default_used", Warning;
     /// Raised on purpose, to see that alerts arrive. Subject: who asked.

@@ -86,6 +86,7 @@ impl Billing {
             clock,
             livemode: config.livemode,
             binding: config.binding,
+            alerts: alerts.clone(),
             nudge: Arc::clone(&nudge),
         };
         let mut tasks = JoinSet::new();
