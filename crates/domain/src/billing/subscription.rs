@@ -177,24 +177,6 @@ impl Before {
     fn says_nothing(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether `snapshot` could be what was there before.
-    fn describes(&self, snapshot: &Snapshot) -> bool {
-        let agrees = |told: bool, field: bool| !told || field;
-        !self.says_nothing()
-            && self.status.is_none_or(|status| status == snapshot.status)
-            && self
-                .collection_paused
-                .is_none_or(|paused| paused == snapshot.collection_paused)
-            && self
-                .cancel_at_period_end
-                .is_none_or(|ends| ends == snapshot.cancel_at_period_end)
-            && self
-                .current_period_end
-                .is_none_or(|end| end == snapshot.current_period_end)
-            && self.trial_end.is_none_or(|end| end == snapshot.trial_end)
-            && agrees(self.price.is_some(), self.price.as_ref() == Some(&snapshot.price))
-    }
 }
 
 /// One event's word on a subscription.
@@ -204,6 +186,37 @@ pub struct Observation {
     pub snapshot: Snapshot,
     /// What it was before.
     pub before: Before,
+}
+
+impl Observation {
+    /// Whether this event found `earlier` and made something else of it. What it does not say to be different before was the
+    /// same before, so this compares every field that [`Before`] has, not only those that it tells.
+    fn follows(&self, earlier: &Snapshot) -> bool {
+        fn was<T: PartialEq>(told: Option<&T>, now: &T, earlier: &T) -> bool {
+            told.unwrap_or(now) == earlier
+        }
+        let (before, now) = (&self.before, &self.snapshot);
+        !before.says_nothing()
+            && now != earlier
+            && was(before.status.as_ref(), &now.status, &earlier.status)
+            && was(
+                before.collection_paused.as_ref(),
+                &now.collection_paused,
+                &earlier.collection_paused,
+            )
+            && was(
+                before.cancel_at_period_end.as_ref(),
+                &now.cancel_at_period_end,
+                &earlier.cancel_at_period_end,
+            )
+            && was(
+                before.current_period_end.as_ref(),
+                &now.current_period_end,
+                &earlier.current_period_end,
+            )
+            && was(before.trial_end.as_ref(), &now.trial_end, &earlier.trial_end)
+            && was(before.price.as_ref(), &now.price, &earlier.price)
+    }
 }
 
 /// How an observation competes with others, before time is looked at.
@@ -339,15 +352,10 @@ impl Snapshots {
     /// What the register says, or `None` for an empty one, which [`Self::restore`] never makes.
     #[must_use]
     pub fn read(&self) -> Option<Reading<'_>> {
-        let follows = |earlier: &Observation| {
-            self.tied
-                .iter()
-                .any(|later| later.snapshot != earlier.snapshot && later.before.describes(&earlier.snapshot))
-        };
         let last: BTreeSet<&Snapshot> = self
             .tied
             .iter()
-            .filter(|observation| !follows(observation))
+            .filter(|earlier| !self.tied.iter().any(|later| later.follows(&earlier.snapshot)))
             .map(|observation| &observation.snapshot)
             .collect();
         // In a circle (there and back within a second) every observation has a follower: all of them could be the last.
