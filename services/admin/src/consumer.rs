@@ -1,6 +1,7 @@
 //! The two consumers: alerts on their way into their table, and events that no service owns on their way into the archive.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::consumer::{self, BatchHandler, ConsumerSpec};
 use bus::topology::QueueFamily;
@@ -10,6 +11,9 @@ use service_kit::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::NAME;
+
+/// How long a consumer waits at its start for the queues to be declared.
+const TOPOLOGY_WAIT: Duration = Duration::from_secs(10);
 
 /// What both consumers are made of.
 #[derive(Clone)]
@@ -24,6 +28,11 @@ pub(crate) struct Consumers {
 impl Consumers {
     /// Consumes a queue until the stop, then drains.
     pub(crate) async fn run(self, queue: &'static str, handler: impl BatchHandler) {
+        // The publisher declares the queues. Without it the broker may still hold them, so the wait has an end.
+        tokio::select! {
+            () = self.stop.cancelled() => return,
+            _ = self.publisher.wait_ready(TOPOLOGY_WAIT) => {}
+        }
         let clock = self.clock;
         let spec = ConsumerSpec::new(
             self.broker,

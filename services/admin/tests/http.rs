@@ -1,0 +1,190 @@
+//! The routes for admins: who may, what they answer, and what they refuse.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use common::{Rig, WAIT, snapshot, token};
+use reqwest::Method;
+use serde_json::Value;
+use service_kit::auth::Role;
+use testkit::TestDb;
+
+const ANY_ID: &str = "01a1fc0a-55ab-7161-8933-ff19862ffa5d";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_admins_of_an_organisation_are_let_through() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    rig.member("org_2", "alice", "member").await;
+    rig.member("org_1", "mallory", "member").await;
+    let tokens = [
+        (None, 401),
+        (Some("nonsense".to_owned()), 401),
+        (Some(token("mallory", Role::User)), 403),
+        (Some(token("stranger", Role::User)), 403),
+        (Some(token("alice", Role::Service)), 403),
+        (Some(token("alice", Role::User)), 0),
+    ];
+    let resolve = format!("/api/admin/billing-alerts/{ANY_ID}/resolve");
+    let routes = [
+        (Method::GET, "/api/admin/billing-alerts", 200),
+        (Method::GET, "/api/admin/events", 200),
+        (Method::POST, resolve.as_str(), 404),
+        (Method::POST, "/api/admin/billing-alerts/nonsense/resolve", 404),
+        (Method::POST, "/api/admin/events/evt_unknown/replay", 404),
+        (Method::POST, "/api/admin/events/%00/replay", 404),
+    ];
+    for (method, path, for_admin) in routes {
+        for (token, expect) in &tokens {
+            let answer = rig.call(method.clone(), path, token.as_deref()).await;
+            let expect = if *expect == 0 { for_admin } else { *expect };
+            assert_eq!(answer.status(), expect, "{method} {path} {token:?}");
+            if expect >= 400 {
+                assert_eq!(answer.headers()["content-type"], "application/problem+json");
+                let problem: Value = answer.json().await.unwrap();
+                assert!(
+                    problem["code"].is_string() && problem["request_id"].is_string(),
+                    "{problem}"
+                );
+            }
+        }
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_was_taken_away_is_gone_at_once() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let alice = token("alice", Role::User);
+    assert_eq!(
+        rig.call(Method::GET, "/api/admin/events", Some(&alice)).await.status(),
+        200
+    );
+    let demote = "UPDATE org_members SET role = 'member' WHERE user_id = 'alice'";
+    rig.db.superuser().await.execute(demote, &[]).await.unwrap();
+    assert_eq!(
+        rig.call(Method::GET, "/api/admin/events", Some(&alice)).await.status(),
+        403
+    );
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_that_make_no_sense_are_400() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let alice = token("alice", Role::User);
+    for path in [
+        "/api/admin/billing-alerts?severity=terrible",
+        "/api/admin/billing-alerts?resolved=perhaps",
+        "/api/admin/billing-alerts?limit=0",
+        "/api/admin/billing-alerts?limit=501",
+        "/api/admin/billing-alerts?limit=many",
+        "/api/admin/billing-alerts?offset=-1",
+        "/api/admin/events?limit=0",
+        "/api/admin/events?before=nonsense",
+        "/api/admin/events?type=%00",
+    ] {
+        let answer = rig.call(Method::GET, path, Some(&alice)).await;
+        assert_eq!(answer.status(), 400, "{path}");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_listed_page_by_page_and_replayed() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let alice = token("alice", Role::User);
+    for n in 0..5 {
+        let (id, kind) = (
+            format!("evt_{n}"),
+            if n == 0 { "payout.paid" } else { "product.created" },
+        );
+        rig.event("platform", kind, &id, snapshot(&id, kind, false)).await;
+    }
+    rig.archived(5).await;
+
+    let mut path = "/api/admin/events?type=product.created&limit=2".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let answer = rig.call(Method::GET, &path, Some(&alice)).await;
+        assert_eq!(answer.status(), 200);
+        let next = answer
+            .headers()
+            .get("link")
+            .map(|link| link.to_str().unwrap().to_owned());
+        let page: Vec<Value> = answer.json().await.unwrap();
+        assert!(
+            page.iter()
+                .all(|event| event["outcome"] == "ignored" && event.get("payload").is_none())
+        );
+        seen.extend(page.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()));
+        let Some(next) = next else { break };
+        path = next.split(['<', '>']).nth(1).unwrap().to_owned();
+    }
+    seen.sort();
+    assert_eq!(seen, ["evt_1", "evt_2", "evt_3", "evt_4"]);
+
+    let answer = rig
+        .call(Method::POST, "/api/admin/events/evt_0/replay", Some(&alice))
+        .await;
+    assert_eq!(answer.status(), 202);
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["routing_key"],
+        "platform.payout.paid"
+    );
+    testkit::eventually(WAIT, || async { rig.archived(5).await[0].3 == 2 }).await;
+    assert_eq!(rig.archived(5).await[0].2, snapshot("evt_0", "payout.paid", false));
+
+    let blank = "UPDATE billing_events SET payload = NULL WHERE stripe_event_id = 'evt_1'";
+    rig.db.superuser().await.execute(blank, &[]).await.unwrap();
+    let answer = rig
+        .call(Method::POST, "/api/admin/events/evt_1/replay", Some(&alice))
+        .await;
+    assert_eq!(answer.status(), 409);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_or_database_that_is_away_is_503_and_named() {
+    let rig = Rig::over(TestDb::create().await, Some("amqp://guest:guest@127.0.0.1:1/%2f")).await;
+    rig.member("org_1", "alice", "admin").await;
+    let alice = token("alice", Role::User);
+    let event = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, received_at, status, outcome, \
+                 payload) VALUES ('evt_1', 'archive', now(), 'x', 'platform', now(), 'decided', 'ignored', '{}')";
+    rig.db.superuser().await.execute(event, &[]).await.unwrap();
+    let answer = rig
+        .call(Method::POST, "/api/admin/events/evt_1/replay", Some(&alice))
+        .await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "broker_unavailable");
+    let answer = rig.call(Method::GET, "/readyz", None).await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["missing"],
+        serde_json::json!(["admin: broker"])
+    );
+
+    let close = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", rig.db.name());
+    let name = rig.db.name().to_owned();
+    let other = TestDb::empty().await;
+    let elsewhere = other.superuser().await;
+    elsewhere.batch_execute(&close).await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+    elsewhere.query(end, &[&name]).await.unwrap();
+    testkit::eventually(WAIT, || async {
+        let answer = rig.call(Method::GET, "/readyz", None).await;
+        answer.json::<Value>().await.unwrap()["missing"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 2
+    })
+    .await;
+    let answer = rig.call(Method::GET, "/api/admin/events", Some(&alice)).await;
+    assert!(answer.status().is_server_error(), "{}", answer.status());
+    assert_eq!(rig.call(Method::GET, "/healthz", None).await.status(), 200);
+    rig.stop().await;
+}
