@@ -4,7 +4,7 @@
 //! - [`Publisher`]: confirmed publishing that reconnects by itself and refuses at once when the broker is away.
 //! - [`consumer`]: batches, verdicts, delayed retries, parking, drain.
 //! - [`parked`]: looking at parked messages and sending them back.
-//! - [`relay`]: the outbox on its way to the broker.
+//! - [`relay`] and [`relay_outbox`]: the outbox on its way to the broker.
 //! - [`AlertRaiser`]: alerts from anywhere, merged by key.
 
 mod alerts;
@@ -12,6 +12,7 @@ mod connection;
 pub mod consumer;
 pub mod headers;
 mod incoming;
+mod outbox;
 mod outgoing;
 pub mod parked;
 mod publisher;
@@ -28,6 +29,7 @@ pub use connection::{BrokerConfig, ConnectError};
 pub use consumer::{BatchHandler, ConsumerSpec, Drained};
 pub use headers::Headers;
 pub use incoming::Incoming;
+pub use outbox::relay_outbox;
 pub use outgoing::{Outgoing, PublishError};
 pub use publisher::{Publisher, PublisherConfig};
 pub use topology::Topology;

@@ -1,0 +1,70 @@
+//! The relay's rounds over the outbox of the database.
+//!
+//! A round is one transaction: claim, publish, delete what was confirmed, commit. What was published and not deleted, because
+//! the process or a connection died in between, is published again with the same message id. A message that the broker can never
+//! take as it is (no queue is bound for it) is set aside for a while, after an alert: it holds up nobody, and goes out by itself
+//! once somebody has bound the queue.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use db::outbox::{OutboxRow, claim_outbox_batch_in_txn, count_outbox, delete_outbox_in_txn, postpone_outbox_in_txn};
+use db::{Database, DbError, in_txn};
+use tokio_util::sync::CancellationToken;
+
+use crate::headers::Headers;
+use crate::outgoing::Outgoing;
+use crate::relay::{self, RelaySpec, Round, publish_all};
+
+/// Messages that one round publishes at most.
+const ROUND: i64 = 256;
+/// How long a message that the broker refuses for good is left alone.
+const SET_ASIDE: Duration = Duration::from_secs(300);
+
+/// Relays the outbox of a database until cancelled. Any number of relays may run: one works at a time.
+pub async fn relay_outbox(spec: RelaySpec, database: Database, cancel: CancellationToken) {
+    let rounds = spec.clone();
+    let round = move || {
+        let (database, spec) = (database.clone(), rounds.clone());
+        async move { run_round(&database, &spec).await }
+    };
+    relay::run(spec, round, cancel).await;
+}
+
+async fn run_round(database: &Database, spec: &RelaySpec) -> Result<Round, DbError> {
+    database
+        .transact(|txn| {
+            in_txn(async move {
+                let rows = claim_outbox_batch_in_txn(txn, ROUND).await?.unwrap_or_default();
+                let mut published = 0;
+                if !rows.is_empty() {
+                    let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
+                    delete_outbox_in_txn(txn, &outcome.ids).await?;
+                    let refused = outcome.failed.iter().filter(|(_, error)| !error.is_transient());
+                    let refused: Vec<i64> = refused.map(|(id, _)| *id).collect();
+                    postpone_outbox_in_txn(txn, &refused, SET_ASIDE).await?;
+                    published = outcome.ids.len();
+                }
+                let pending = count_outbox(txn).await?;
+                Ok(Round {
+                    published: u64::try_from(published).unwrap_or(u64::MAX),
+                    pending: u64::try_from(pending).unwrap_or(0),
+                })
+            })
+        })
+        .await
+}
+
+fn outgoing(row: OutboxRow) -> (i64, Outgoing) {
+    let message = row.message;
+    let outgoing = Outgoing {
+        exchange: message.exchange.into(),
+        routing_key: message.routing_key,
+        message_id: message.message_id,
+        kind: message.kind,
+        timestamp: u64::try_from(row.created_unix).unwrap_or(0),
+        headers: Headers::from_json(&message.headers),
+        body: Bytes::from(message.payload),
+    };
+    (row.id, outgoing)
+}
