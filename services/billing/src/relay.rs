@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bus::relay::RelaySpec;
 use bus::{AlertFallback, AlertMessage, AlertRaiser, Publisher};
-use db::alerts::{AlertRow, raise_alert};
 use db::Database;
+use db::alerts::{AlertRow, raise_alert};
 use domain::alert::Severity;
 use serde_json::Value;
 use tokio::sync::Notify;
