@@ -4,8 +4,8 @@
 //! machine's roots (a private authority is added by `SSL_CERT_FILE`): encryption to whoever answers is no protection. Without
 //! one of them the connection is plain, which is for loopback and sockets; elsewhere it is warned about.
 //!
-//! Session settings travel as start-up options, so that a new connection costs no extra round trip. A pooler in front must let
-//! them through (PgBouncer: `ignore_startup_parameters` does not do; use session pooling or 1.20 and later).
+//! Session settings travel as start-up options, so that a new connection costs no extra round trip. A pooler in front must pass
+//! them on: PgBouncer does from 1.20; told to ignore `options`, it drops the time limits with them.
 
 use std::net::IpAddr;
 use std::sync::Arc;

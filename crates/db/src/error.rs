@@ -39,16 +39,15 @@ pub enum DbError {
 }
 
 impl DbError {
-    /// Whether the database is away (or cannot take work at all), so that the same call may succeed later without a change of
-    /// what it was given: no connection, a server that starts or stops, a standby after a failover, full disk or memory.
+    /// Whether the failure is the database's and not that of what the call was given, so that the same call may succeed later: no
+    /// connection for whatever reason (a password that was rotated is no fault of a message), a server that starts or stops, a
+    /// standby after a failover, full disk or memory, a schema that is not migrated yet.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Checkout(PoolError::Timeout(_) | PoolError::Closed) => true,
-            Self::Checkout(PoolError::Backend(source)) | Self::Connect(source) | Self::Statement { source, .. } => {
-                lost(source) || source.code().is_some_and(says_unavailable)
-            }
-            Self::Checkout(PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) | Self::Value { .. } => false,
+            Self::Checkout(_) | Self::Connect(_) => true,
+            Self::Statement { source, .. } => lost(source) || source.code().is_some_and(says_unavailable),
+            Self::Value { .. } => false,
         }
     }
 
@@ -96,10 +95,16 @@ fn lost(error: &tokio_postgres::Error) -> bool {
     false
 }
 
-/// Classes 08 (connection) and 53 (resources), the 57P0x of a server that stops or starts, and a server that became read-only.
+/// Classes 08 (connection) and 53 (resources); the 57P0x of a server that stops or starts; a server that became read-only; tables,
+/// columns and grants that are missing, which no message can cause because statements are constant.
 fn says_unavailable(code: &SqlState) -> bool {
     let text = code.code();
-    text.starts_with("08") || text.starts_with("53") || matches!(text, "57P01" | "57P02" | "57P03" | "57P05" | "25006")
+    text.starts_with("08")
+        || text.starts_with("53")
+        || matches!(
+            text,
+            "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "42P01" | "42703" | "42501"
+        )
 }
 
 /// Names the operation that failed, where an error of the driver becomes ours.
@@ -132,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_stops_starts_or_is_full_is_away_and_a_bad_row_is_not() {
-        for code in ["08006", "08P01", "53100", "53300", "57P01", "57P02", "57P03", "25006"] {
+    fn what_no_message_can_cause_is_the_databases_and_a_bad_row_is_not() {
+        for code in [
+            "08006", "08P01", "53100", "53300", "57P01", "57P02", "57P03", "25006", "42P01", "42501",
+        ] {
             assert!(says_unavailable(&SqlState::from_code(code)), "{code}");
         }
-        for code in [
-            "23505", "23514", "40001", "40P01", "42501", "22021", "28P01", "3D000", "57014",
-        ] {
+        for code in ["23505", "23514", "40001", "40P01", "22021", "22008", "57014"] {
             assert!(!says_unavailable(&SqlState::from_code(code)), "{code}");
         }
     }

@@ -122,12 +122,15 @@ async fn a_server_that_ends_the_connection_is_away_and_the_pool_recovers() {
 }
 
 #[tokio::test]
-async fn an_absent_server_is_away_and_a_wrong_password_is_not() {
+async fn a_database_that_cannot_be_reached_or_is_not_migrated_is_no_fault_of_a_message() {
     let absent = open("postgres://u@127.0.0.1:1/x".to_owned(), |_| {});
     assert!(absent.conn().await.unwrap_err().is_unavailable());
     let test = TestDb::create().await;
-    let missing = open(test.url().replace(test.name(), "no_such_database"), |_| {});
-    assert!(!missing.conn().await.unwrap_err().is_unavailable());
+    let refused = open(test.url().replace(test.name(), "no_such_database"), |_| {});
+    assert!(refused.conn().await.unwrap_err().is_unavailable());
+    let empty = TestDb::empty().await;
+    let conn = open(empty.service_url(), |_| {}).conn().await.unwrap();
+    assert!(db::outbox::count_outbox(&conn).await.unwrap_err().is_unavailable());
 }
 
 #[tokio::test]
@@ -153,4 +156,13 @@ async fn a_statement_is_cancelled_at_its_time_limit_and_settings_of_the_url_stay
         (row.get::<_, &str>(0), row.get::<_, &str>(1)),
         ("org_1", "holdfast-test")
     );
+}
+
+#[tokio::test]
+async fn tls_that_was_asked_for_is_never_left_out() {
+    let test = TestDb::create().await;
+    for mode in ["require", "verify-full"] {
+        let database = open(format!("{}?sslmode={mode}", test.service_url()), |_| {});
+        database.conn().await.expect_err("the test server has no TLS");
+    }
 }
