@@ -1,0 +1,320 @@
+//! Billing at work between a real database and a real broker, and what a test says to it and asks of it.
+//!
+//! Tests of one file share a [`World`] as long as any of them runs, and keep apart by client ids; a test that disturbs
+//! everybody takes a world of its own. Everything runs on one runtime per process, because tasks die with theirs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses a part of it, and a failed set-up must fail the test"
+)]
+
+pub mod events;
+mod rows;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::time::Duration;
+
+use actix_web::web::Data;
+use billing::{Billing, BillingConfig};
+use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, headers, topology};
+use domain::billing::authority::Binding;
+use futures_util::future::join_all;
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use service_kit::auth::{Authenticator, Claims, Role, sign};
+use service_kit::clock::Clock;
+use service_kit::health::Readiness;
+use service_kit::http::{HttpSettings, Server};
+use service_kit::telemetry::Metrics;
+use testkit::{TestBroker, TestDb};
+use tokio::runtime::Runtime;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+pub use events::Event;
+pub use rows::{Decided, EventRow};
+
+/// Within this everything that is going to happen has happened, also on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// A queue of the test's own that gets every announcement.
+pub const ANNOUNCED: &str = "test.announcements";
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+});
+static SHARED: Mutex<Weak<World>> = Mutex::const_new(Weak::new());
+
+/// Runs a test in the world that the tests of this file share.
+pub fn in_shared_world<F: Future<Output = ()>>(test: impl FnOnce(Arc<World>) -> F) {
+    RUNTIME.block_on(async {
+        let world = {
+            let mut shared = SHARED.lock().await;
+            match shared.upgrade() {
+                Some(world) => world,
+                None => {
+                    let world = Arc::new(World::create(Binding::FirstUse).await);
+                    *shared = Arc::downgrade(&world);
+                    world
+                }
+            }
+        };
+        test(world).await;
+    });
+}
+
+/// Runs a test in a world of its own.
+pub fn in_own_world<F: Future<Output = ()>>(binding: Binding, test: impl FnOnce(World) -> F) {
+    RUNTIME.block_on(async { test(World::create(binding).await).await });
+}
+
+/// A database, a broker, one instance of billing with its routes on a port, and a publisher that stands for ingest.
+pub struct World {
+    // Fields are dropped in this order: billing before what it is connected to.
+    billing: std::sync::Mutex<Vec<Billing>>,
+    pub publisher: Publisher,
+    pub db: TestDb,
+    pub broker: TestBroker,
+    pub sql: tokio_postgres::Client,
+    pub address: SocketAddr,
+    pub binding: Binding,
+    http: reqwest::Client,
+    stop: CancellationToken,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    pub async fn create(binding: Binding) -> Self {
+        testkit::install_tls_provider();
+        let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
+        let publisher = Publisher::start(PublisherConfig {
+            topology: bus::Topology::holdfast(),
+            // One channel: what a test sends in an order arrives in it.
+            channels: 1,
+            ..PublisherConfig::new(BrokerConfig::new(&broker.amqp_url(), "test"))
+        });
+        publisher.wait_ready(SOON).await.unwrap();
+        bind_announcements(&broker).await;
+        let stop = CancellationToken::new();
+        let billing = start(&db, &broker, binding, &stop);
+        let address = serve(&billing, &stop);
+        Self {
+            billing: std::sync::Mutex::new(vec![billing]),
+            sql: db.superuser().await,
+            publisher,
+            db,
+            broker,
+            address,
+            binding,
+            http: reqwest::Client::new(),
+            stop,
+        }
+    }
+
+    /// One more instance, as a second process would be. It is stopped with the world, or by [`World::abort`].
+    pub fn start_another(&self) {
+        let another = start(&self.db, &self.broker, self.binding, &self.stop);
+        self.billing.lock().unwrap().push(another);
+    }
+
+    /// Drops every instance where it stands, as `kill -9` would. The port is answered no longer.
+    pub fn abort(&self) {
+        self.billing.lock().unwrap().clear();
+    }
+
+    pub async fn send(&self, event: &Event) {
+        self.publish(event.message()).await;
+    }
+
+    pub async fn send_all<'e>(&self, events: impl IntoIterator<Item = &'e Event>) {
+        join_all(events.into_iter().map(|event| self.send(event))).await;
+    }
+
+    pub async fn publish(&self, message: Outgoing) {
+        self.publisher.publish(message).await.unwrap();
+    }
+
+    /// Publishes any bytes as ingest would publish an event of a type.
+    pub async fn send_bytes(&self, id: &str, body: impl Into<bytes::Bytes>) {
+        self.publish(Outgoing {
+            exchange: topology::STRIPE_EVENTS.into(),
+            routing_key: "platform.invoice.paid".to_owned(),
+            message_id: id.to_owned(),
+            kind: "invoice.paid".to_owned(),
+            timestamp: 0,
+            headers: Headers::new().with_str(headers::ENDPOINT, "platform"),
+            body: body.into(),
+        })
+        .await;
+    }
+
+    pub async fn put(&self, client: &str, body: &Value) -> (u16, Value) {
+        self.put_as(&service_token(), client, body).await
+    }
+
+    pub async fn put_as(&self, token: &str, client: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.put(self.url(&format!("/api/clients/{client}"))).json(body);
+        answer(request.bearer_auth(token)).await
+    }
+
+    /// Registers a client that pays by Stripe, and its customer where one is given.
+    pub async fn register(&self, client: &str, customer: Option<&str>) {
+        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": customer});
+        let (status, body) = self.put(client, &body).await;
+        assert!(status == 201 || status == 200, "{status}: {body}");
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        self.get_as(&service_token(), path).await
+    }
+
+    pub async fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
+        answer(self.http.get(self.url(path)).bearer_auth(token)).await
+    }
+
+    pub async fn request(
+        &self,
+        make: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
+    ) -> (u16, Value) {
+        answer(make(&self.http, format!("http://{}", self.address))).await
+    }
+
+    /// The client as the API shows it.
+    pub async fn client(&self, client: &str) -> Value {
+        let (status, body) = self.get(&format!("/api/clients/{client}")).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    pub async fn state(&self, client: &str) -> String {
+        self.client(client).await["state"].as_str().unwrap().to_owned()
+    }
+
+    /// The timeline as the API shows it, oldest first.
+    pub async fn timeline(&self, client: &str) -> Vec<Decided> {
+        let (status, body) = self.get(&format!("/api/clients/{client}/timeline?limit=200")).await;
+        assert_eq!(status, 200, "{body}");
+        let mut decisions: Vec<Decided> = body["decisions"].as_array().unwrap().iter().map(Decided::of).collect();
+        decisions.reverse();
+        decisions
+    }
+
+    /// Sends an event and waits until it was looked at.
+    pub async fn decide(&self, event: &Event) -> EventRow {
+        self.send(event).await;
+        self.row(&event.id).await
+    }
+
+    /// Takes what waits in a queue: the type and the JSON of each message.
+    pub async fn drain(&self, queue: &str) -> Vec<(String, Value)> {
+        let channel = self.broker.channel().await;
+        let mut messages = Vec::new();
+        while let Some(message) = channel
+            .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+            .await
+            .unwrap()
+        {
+            let kind = message
+                .properties
+                .kind()
+                .clone()
+                .map(|kind| kind.to_string())
+                .unwrap_or_default();
+            messages.push((kind, serde_json::from_slice(&message.data).unwrap_or(Value::Null)));
+        }
+        messages
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+fn start(db: &TestDb, broker: &TestBroker, binding: Binding, stop: &CancellationToken) -> Billing {
+    let config = BillingConfig {
+        database_url: db.service_url().into(),
+        amqp_url: broker.amqp_url().into(),
+        jwt_secret: JWT_SECRET.to_owned().into(),
+        livemode: false,
+        binding,
+    };
+    Billing::start(&config, Clock::System, stop.child_token()).unwrap()
+}
+
+fn serve(billing: &Billing, stop: &CancellationToken) -> SocketAddr {
+    let readiness = Readiness::new(stop.clone());
+    let metrics = Metrics::install().unwrap();
+    let authenticator = Data::new(Authenticator::hs256(&SecretString::from(JWT_SECRET), Clock::System));
+    let routes = billing.routes();
+    let server = Server::new(HttpSettings::for_tests(), readiness, metrics).routes(move |config| {
+        config.app_data(authenticator.clone());
+        routes(config);
+    });
+    let bound = server.bind().unwrap();
+    let address = bound.address();
+    let token = stop.clone();
+    tokio::spawn(async move { bound.run(token).await.unwrap() });
+    address
+}
+
+async fn bind_announcements(broker: &TestBroker) {
+    let channel = broker.channel().await;
+    let (durable, none) = (
+        QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        },
+        FieldTable::default,
+    );
+    channel.queue_declare(ANNOUNCED.into(), durable, none()).await.unwrap();
+    let options = QueueBindOptions::default();
+    channel
+        .queue_bind(ANNOUNCED.into(), topology::EVENTS.into(), "#".into(), options, none())
+        .await
+        .unwrap();
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+pub fn token(subject: &str, role: Role, expires_in: i64) -> String {
+    let claims = Claims {
+        sub: subject.to_owned(),
+        email: None,
+        role,
+        exp: Clock::System.unix_seconds() + expires_in,
+    };
+    sign(&SecretString::from(JWT_SECRET), &claims).unwrap()
+}
+
+pub fn service_token() -> String {
+    token("shop", Role::Service, 600)
+}
+
+/// A name that no other test of this process uses.
+pub fn unique(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("{prefix}_{:04}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
