@@ -48,14 +48,12 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
 }
 
 fn of_database(error: &DbError) -> Option<&'static str> {
-    if error.is_unavailable() {
-        return Some("see that the database runs and that its URL names it");
-    }
-    match error.code()?.code() {
-        "42P01" | "42703" | "42883" => Some("bring the schema up: holdfast migrate"),
-        "42501" => Some("connect as the role that this needs (docs/DATABASE.md)"),
-        "28P01" | "28000" => Some("check the user and the password in the database's URL"),
-        "3D000" => Some("create the database that its URL names"),
+    match error.code().map(|code| code.code()) {
+        Some("42P01" | "42703" | "42883") => Some("bring the schema up: holdfast migrate"),
+        Some("42501") => Some("connect as the role that this needs (docs/DATABASE.md)"),
+        Some("28P01" | "28000") => Some("check the user and the password in the database's URL"),
+        Some("3D000") => Some("create the database that its URL names"),
+        _ if error.is_unavailable() => Some("see that the database runs and that its URL names it"),
         _ => None,
     }
 }
