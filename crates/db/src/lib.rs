@@ -24,4 +24,5 @@ pub use deadpool_postgres::{GenericClient, Transaction};
 pub use error::{DbError, TransactError};
 pub use migrate::migrate;
 pub use pool::{Conn, Database, DatabaseConfig, OpenError, TxnFuture, in_txn};
+pub use tokio_postgres::error::SqlState;
 pub use verify::verify;

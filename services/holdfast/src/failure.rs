@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use bus::parked::ParkedError;
-use db::DbError;
 use db::migrate::MigrateError;
 use db::verify::VerifyError;
+use db::{DbError, SqlState};
 use service_kit::config::Problems;
 use service_kit::http::ServeError;
 
@@ -48,7 +48,7 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
 }
 
 fn of_database(error: &DbError) -> Option<&'static str> {
-    match error.code().map(|code| code.code()) {
+    match error.code().map(SqlState::code) {
         Some("42P01" | "42703" | "42883") => Some("bring the schema up: holdfast migrate"),
         Some("42501") => Some("connect as the role that this needs (docs/DATABASE.md)"),
         Some("28P01" | "28000") => Some("check the user and the password in the database's URL"),
