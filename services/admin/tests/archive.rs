@@ -136,16 +136,14 @@ async fn nothing_parks_while_the_schema_is_missing() {
         snapshot("evt_1", "payout.paid", false),
     )
     .await;
-    let report = rig
-        .http
-        .get(format!("http://{}/healthz", rig.address))
-        .send()
-        .await
-        .unwrap();
+    testkit::eventually(WAIT, || async { rig.broker.ready("archive.events").await == Some(0) }).await;
+    let report = rig.call(reqwest::Method::GET, "/healthz", None).await;
     assert_eq!(report.status(), 200);
     db::migrate(&rig.db.url().into()).await.unwrap();
     assert_eq!(rig.archived(1).await.len(), 1);
     assert_eq!(rig.broker.ready("archive.events.parked").await, Some(0));
+    let told = "SELECT 1 FROM billing_alerts WHERE alert_key = 'database_unavailable:admin'";
+    testkit::eventually(WAIT, || async { rig.rows(told, &[]).await.len() == 1 }).await;
     rig.stop().await;
 }
 

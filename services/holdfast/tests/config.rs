@@ -1,0 +1,86 @@
+//! A configuration that is refused: every problem at once, exit 78, no secret shown, no port opened.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::{environment, holdfast, json, stderr, stdout};
+
+#[test]
+fn every_problem_is_told_at_once_before_a_port_opens_and_no_secret_is_shown() {
+    // Whoever opened the port before it judged the rest would fail on this one, with another exit code.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let env = vec![
+        ("DATABASE_URL", "mysql://u:hunter2@db/x".to_owned()),
+        ("AMQP_URL", "http://u:hunter2@broker".to_owned()),
+        ("STRIPE_LIVEMODE", "perhaps".to_owned()),
+        ("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2hunter2".to_owned()),
+        ("AUTH_JWT_SECRET", "hunter2".to_owned()),
+        ("LOG_FORMAT", "loud".to_owned()),
+        ("HOLDFAST_LISTEN", taken.local_addr().unwrap().to_string()),
+    ];
+    let output = holdfast(&env, &["run", "all"]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = stderr(&output);
+    for (name, _) in env.iter().take(6) {
+        assert_eq!(text.matches(&format!("- {name} ")).count(), 1, "{name} in {text}");
+    }
+    assert!(text.starts_with("the configuration has 6 problems:"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_service_needs_only_its_own_configuration() {
+    let without = |name: &str| -> common::Env {
+        let all = environment("postgres://u@localhost/x", "amqp://localhost");
+        all.into_iter().filter(|(known, _)| *known != name).collect()
+    };
+    for (missing, services, expect) in [
+        ("DATABASE_URL", &["webhook-ingest"][..], 0),
+        ("DATABASE_URL", &["admin"], 78),
+        ("DATABASE_URL", &["billing"], 78),
+        ("DATABASE_URL", &["webhook-ingest", "admin"], 78),
+        ("STRIPE_WEBHOOK_SECRET", &["admin", "billing"], 0),
+        ("STRIPE_WEBHOOK_SECRET", &["all"], 78),
+        ("STRIPE_WEBHOOK_SECRET", &[], 78),
+        ("AUTH_JWT_SECRET", &["webhook-ingest"], 0),
+        ("nothing", &[], 0),
+    ] {
+        let args: Vec<&str> = ["config", "check"]
+            .into_iter()
+            .chain(services.iter().copied())
+            .collect();
+        let output = holdfast(&without(missing), &args);
+        assert_eq!(
+            output.status.code(),
+            Some(expect),
+            "{missing} {services:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_check_prints_json_when_asked() {
+    let env = environment("postgres://u@localhost/x", "amqp://localhost");
+    let good = json(&holdfast(&env, &["config", "check", "--json"]));
+    assert_eq!(good["ok"], true);
+    let bad = holdfast(&env[1..], &["config", "check", "admin", "--json"]);
+    assert_eq!(bad.status.code(), Some(78));
+    let bad: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
+    assert_eq!(bad["problems"][0]["variable"], "DATABASE_URL");
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_2() {
+    for args in [
+        &["run"][..],
+        &["run", "nothing"],
+        &["parked", "replay", "billing.events"],
+        &["events"],
+    ] {
+        assert_eq!(holdfast(&[], args).status.code(), Some(2), "{args:?}");
+    }
+}

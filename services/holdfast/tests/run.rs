@@ -1,0 +1,105 @@
+//! `holdfast run` from outside: what it does when it is told to stop, and when what it needs is away.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use common::{Running, WAIT, environment, event};
+use testkit::{PrivateBroker, TestBroker, TestDb};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing_that_was_answered_200() {
+    let broker = TestBroker::create().await;
+    let env = environment("", &broker.amqp_url());
+    let running = Running::start(&env, &["webhook-ingest"]).await;
+    running.ready().await;
+    let accepted = Arc::new(Mutex::new(BTreeSet::new()));
+    let sent = Arc::new(AtomicUsize::new(0));
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let (poster, accepted, sent) = (running.poster(), Arc::clone(&accepted), Arc::clone(&sent));
+            tokio::spawn(async move {
+                loop {
+                    let id = format!("evt_{}", sent.fetch_add(1, Ordering::Relaxed));
+                    match poster.post(&event(&id, "payout.paid")).await {
+                        Ok(answer) if answer.status() == 200 => drop(accepted.lock().unwrap().insert(id)),
+                        Ok(answer) => assert_eq!(answer.status(), 503),
+                        Err(_) => return,
+                    }
+                }
+            })
+        })
+        .collect();
+    testkit::eventually(WAIT, || async { accepted.lock().unwrap().len() > 200 }).await;
+    running.terminate();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let (status, log) = running.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let mut stored = BTreeSet::new();
+    while let Some(message) = broker.take("archive.events").await {
+        let id = message.delivery.properties.message_id().as_ref().unwrap().to_string();
+        stored.insert(id);
+    }
+    let accepted = accepted.lock().unwrap();
+    let lost: Vec<_> = accepted.difference(&stored).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} are lost: {lost:?}",
+        lost.len(),
+        accepted.len()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_without_broker_and_database_lives_says_so_and_recovers() {
+    let mut broker = PrivateBroker::start().await;
+    let amqp_url = broker.amqp_url().to_owned();
+    broker.stop().await.unwrap();
+    let db = TestDb::create().await;
+    let server = TestDb::empty().await;
+    let allow = |allowed: bool| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", db.name());
+    let elsewhere = server.superuser().await;
+    elsewhere.batch_execute(&allow(false)).await.unwrap();
+
+    let running = Running::start(&environment(&db.service_url(), &amqp_url), &["all"]).await;
+    let (status, report) = running.get("/readyz").await;
+    assert_eq!(status, 503);
+    for missing in [
+        "webhook-ingest: broker",
+        "billing: broker",
+        "billing: database",
+        "admin: broker",
+        "admin: database",
+    ] {
+        assert!(report.contains(missing), "{missing} in {report}");
+    }
+    assert_eq!(running.get("/healthz").await.0, 200);
+    assert_eq!(
+        running.post(&event("evt_1", "payout.paid")).await.unwrap().status(),
+        503
+    );
+
+    elsewhere.batch_execute(&allow(true)).await.unwrap();
+    broker.start_again().await.unwrap();
+    running.ready().await;
+    assert_eq!(
+        running.post(&event("evt_1", "payout.paid")).await.unwrap().status(),
+        200
+    );
+    let client = db.superuser().await;
+    testkit::eventually(WAIT, || async {
+        let found = client
+            .query("SELECT 1 FROM billing_events WHERE stripe_event_id = 'evt_1'", &[])
+            .await;
+        found.unwrap().len() == 1
+    })
+    .await;
+    running.terminate();
+    let (status, log) = running.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}

@@ -1,0 +1,167 @@
+//! The tools of an operator, against a database and a broker with something in them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use common::{Running, WAIT, environment, event, holdfast, json, stderr, stdout};
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use testkit::{TestBroker, TestDb};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_and_verify_tell_by_their_exit_codes() {
+    let db = TestDb::empty().await;
+    let env = vec![
+        ("MIGRATOR_DATABASE_URL", db.url()),
+        ("DATABASE_URL", "nonsense".to_owned()),
+    ];
+    let red = holdfast(&env, &["migrate", "verify"]);
+    assert_eq!(red.status.code(), Some(1));
+    assert!(stdout(&red).contains('✗'), "{}", stdout(&red));
+
+    let first = holdfast(&env, &["migrate"]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    assert!(
+        stdout(&first).contains("applied  0001_roles_and_tenancy\n"),
+        "{}",
+        stdout(&first)
+    );
+    let second = json(&holdfast(&env, &["migrate", "--json"]));
+    assert_eq!(second["applied"], serde_json::json!([]));
+
+    let green = holdfast(&env, &["migrate", "verify"]);
+    assert_eq!(green.status.code(), Some(0), "{}", stdout(&green));
+    assert!(!stdout(&green).contains('✗'));
+    let drop_policy = "DROP POLICY tenant_read ON client_billing";
+    db.superuser().await.batch_execute(drop_policy).await.unwrap();
+    let red = holdfast(&env, &["migrate", "verify", "--json"]);
+    assert_eq!(red.status.code(), Some(1));
+    let list: serde_json::Value = serde_json::from_slice(&red.stdout).unwrap();
+    let failed: Vec<_> = list["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["verdict"] == "failed")
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(failed[0].to_string().contains("client_billing"), "{failed:?}");
+
+    let nobody = vec![("DATABASE_URL", "postgres://u@127.0.0.1:1/x".to_owned())];
+    let away = holdfast(&nobody, &["migrate"]);
+    assert_eq!(away.status.code(), Some(1));
+    assert!(
+        stderr(&away).contains("try: see that the database runs"),
+        "{}",
+        stderr(&away)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_listed_shown_and_replayed() {
+    let (db, broker) = (TestDb::create().await, TestBroker::create().await);
+    let env = environment(&db.service_url(), &broker.amqp_url());
+    assert_eq!(stdout(&holdfast(&env, &["events", "list"])), "No event matches.\n");
+    let running = Running::start(&env, &["all"]).await;
+    running.ready().await;
+    let body = event("evt_tools", "payout.paid");
+    assert_eq!(running.post(&body).await.unwrap().status(), 200);
+    let listed = || async {
+        let list = json(&holdfast(&env, &["events", "list", "--type", "payout.paid", "--json"]));
+        list.as_array()?.first().cloned()
+    };
+    let row = testkit::eventually_some(WAIT, listed).await;
+    assert_eq!(
+        (&row["event_id"], &row["outcome"], &row["reason"]),
+        (&"evt_tools".into(), &"ignored".into(), &"no_handler".into())
+    );
+    let none = json(&holdfast(&env, &["events", "list", "--outcome", "applied", "--json"]));
+    assert_eq!(none, serde_json::json!([]));
+
+    let shown = json(&holdfast(&env, &["events", "show", "evt_tools", "--json"]));
+    assert_eq!(shown["rows"][0]["payload"], body.as_str());
+    let text = stdout(&holdfast(&env, &["events", "show", "evt_tools"]));
+    assert!(text.contains("why          no_handler"), "{text}");
+    let unknown = holdfast(&env, &["events", "show", "evt_unknown"]);
+    assert_eq!(
+        (unknown.status.code(), stderr(&unknown).as_str()),
+        (Some(1), "error: no event has the id evt_unknown\n")
+    );
+
+    let replayed = json(&holdfast(&env, &["events", "replay", "evt_tools", "--json"]));
+    assert_eq!(replayed["routing_key"], "platform.payout.paid");
+    testkit::eventually(WAIT, || async {
+        listed().await.is_some_and(|row| row["deliveries"] == 2)
+    })
+    .await;
+    let unknown = holdfast(&env, &["events", "replay", "evt_unknown"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let nobody = holdfast(&env, &["client", "show", "nobody"]);
+    assert_eq!(
+        (nobody.status.code(), stderr(&nobody).as_str()),
+        (Some(1), "error: no client has the id nobody\n")
+    );
+
+    let raised = json(&holdfast(&env, &["alerts", "test", "--by", "me", "--json"]));
+    assert_eq!(raised["alert_key"], "test:me");
+    let client = db.superuser().await;
+    let stored = "SELECT 1 FROM billing_alerts WHERE alert_key = 'test:me' AND severity = 'info'";
+    testkit::eventually(WAIT, || async { client.query(stored, &[]).await.unwrap().len() == 1 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_messages_are_listed_shown_and_sent_back() {
+    let (db, broker) = (TestDb::create().await, TestBroker::create().await);
+    let env = environment(&db.service_url(), &broker.amqp_url());
+    let early = holdfast(&env, &["parked", "list"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(stderr(&early).contains("holdfast run all"), "{}", stderr(&early));
+    let running = Running::start(&env, &["admin"]).await;
+    running.ready().await;
+    let properties = BasicProperties::default()
+        .with_message_id("poison".into())
+        .with_type("a\u{1b}[31m".into());
+    let options = BasicPublishOptions::default();
+    let channel = broker.channel().await;
+    let published = channel.basic_publish("".into(), "archive.events".into(), options, b"\xff", properties);
+    published.await.unwrap().await.unwrap();
+    let archive = || async {
+        let list = json(&holdfast(&env, &["parked", "list", "--json"]));
+        let queues = list.as_array().unwrap().clone();
+        queues
+            .into_iter()
+            .find(|queue| queue["queue"] == "archive.events" && queue["count"] == 1)
+    };
+    let queue = testkit::eventually_some(WAIT, archive).await;
+    assert_eq!(queue["messages"][0]["message_id"], "poison");
+    let text = stdout(&holdfast(&env, &["parked", "list"]));
+    assert!(
+        text.contains("archive.events   1\n") && !text.contains('\u{1b}'),
+        "{text}"
+    );
+
+    let shown = json(&holdfast(
+        &env,
+        &["parked", "show", "archive.events", "poison", "--json"],
+    ));
+    assert_eq!(
+        (&shown[0]["reason"], &shown[0]["body_is_utf8"]),
+        (&"the body is not UTF-8 from byte 0 on".into(), &false.into())
+    );
+    let nothing = holdfast(&env, &["parked", "replay", "archive.events", "other"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    let replayed = json(&holdfast(
+        &env,
+        &["parked", "replay", "archive.events", "poison", "--json"],
+    ));
+    assert_eq!(replayed["replayed"], 1);
+    // It is as bad as before, so it is back after its attempt.
+    testkit::eventually_some(WAIT, archive).await;
+    let unknown = holdfast(&env, &["parked", "show", "nonsense", "poison"]);
+    assert!(
+        stderr(&unknown).contains("there are billing.events"),
+        "{}",
+        stderr(&unknown)
+    );
+    running.terminate();
+    assert_eq!(running.ended().await.0.code(), Some(0));
+}
