@@ -12,6 +12,8 @@ mod alerts;
 mod cli;
 mod client;
 mod config;
+#[cfg(test)]
+mod configuration_document;
 mod events;
 mod failure;
 mod migrate;
