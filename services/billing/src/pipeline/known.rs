@@ -85,9 +85,10 @@ impl Known {
         if !sessions.is_empty() {
             self.sessions = find_session_owners_in_txn(txn, &sessions).await?;
         }
+        // A checkout's metadata is looked at even where the customer decides: a forgery belongs into its victim's timeline.
         let named = statements
             .iter()
-            .filter(|statement| !self.customers.contains_key(statement.customer.as_str()))
+            .filter(|statement| statement.is_checkout || !self.customers.contains_key(statement.customer.as_str()))
             .filter_map(|statement| statement.named.as_ref().map(AsRef::as_ref));
         let owners = self
             .customers
