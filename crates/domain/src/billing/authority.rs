@@ -1,8 +1,8 @@
 //! Guard 3: whose event is this, and may it speak for that client?
 //!
-//! A customer that our side registered, or that was bound once, decides alone; metadata is then never looked at again, except to
-//! notice a forgery: a checkout whose metadata names somebody else. Only a customer that nobody owns is asked for its metadata,
-//! and even then it binds only to a client that pays by Stripe and has no customer yet.
+//! A customer or a checkout session that our side registered, or a customer that was bound once, decides alone; metadata is then
+//! never looked at again, except to notice a forgery: a checkout whose metadata names somebody else. Only a customer that nobody
+//! owns is asked for its metadata, and even then it binds only to a client that pays by Stripe and has no customer yet.
 
 use super::contract::{Contract, PaymentSource};
 use super::decision::{Decision, Reason};
@@ -104,18 +104,20 @@ impl Authority<'_> {
 /// Judges a claim.
 #[must_use]
 pub fn judge(claim: Claim<'_>, binding: Binding) -> Authority<'_> {
-    if let Some(owner) = claim.owner {
+    let registered = match (claim.owner, claim.session_owner) {
+        (Some(owner), _) => Some((owner, None)),
+        (None, Some(owner)) => Some((owner, Some(BoundBy::CheckoutSession))),
+        (None, None) => None,
+    };
+    if let Some((owner, bind)) = registered {
         return match claim.named {
             Some(named) if claim.is_checkout && *named != owner.client => Authority::Refused {
                 reason: Reason::CustomerOfAnotherClient,
                 victim: named,
                 suspicious: true,
             },
-            Some(_) | None => grant(owner, None, claim.is_checkout),
+            Some(_) | None => grant(owner, bind, claim.is_checkout),
         };
-    }
-    if let Some(owner) = claim.session_owner {
-        return grant(owner, Some(BoundBy::CheckoutSession), claim.is_checkout);
     }
     if claim.named.is_none() {
         return Authority::Waiting {

@@ -94,7 +94,7 @@ words! {
         NoSuchTransition => "no_such_transition",
         /// The client does not pay by Stripe.
         PaymentSourceIsNotStripe => "payment_source_is_not_stripe",
-        /// The metadata names a client, the customer belongs to another one.
+        /// The metadata names a client, the customer or the checkout session belongs to another one.
         CustomerOfAnotherClient => "customer_of_another_client",
         /// The subscription is known to belong to another client.
         SubscriptionOfAnotherClient => "subscription_of_another_client",
