@@ -83,16 +83,18 @@ impl Client {
                 transition: Some(stays),
             },
             (_, true, false) => without(Outcome::Rejected, Some(Guard::Transition), Reason::NoSuchTransition),
+            (Taken::Nothing(reason), false, _) => without(Outcome::Ignored, None, reason),
+            (Taken::New | Taken::Repeat(_) | Taken::Old | Taken::AfterTheEnd, false, _) if !about_the_speaker => {
+                without(
+                    Outcome::Ignored,
+                    Some(Guard::Identity),
+                    Reason::NotTheCurrentSubscription,
+                )
+            }
             (Taken::AfterTheEnd, false, _) => {
                 without(Outcome::Rejected, Some(Guard::Transition), Reason::SubscriptionHasEnded)
             }
-            (Taken::Nothing(reason), false, _) => without(Outcome::Ignored, None, reason),
             (Taken::Old, false, _) => without(Outcome::Stale, Some(Guard::Order), Reason::NewerSnapshotKnown),
-            (Taken::New | Taken::Repeat(_), false, _) if !about_the_speaker => without(
-                Outcome::Ignored,
-                Some(Guard::Identity),
-                Reason::NotTheCurrentSubscription,
-            ),
             (Taken::Repeat(reason), false, _) => without(Outcome::SemanticDuplicate, Some(Guard::Intent), reason),
             (Taken::New, false, _) => Decision {
                 outcome: Outcome::Applied,
