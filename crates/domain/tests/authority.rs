@@ -3,7 +3,7 @@
 //! The expected answer is computed by [`read_aloud`] from the sentences of the requirement, in their order, and not in the shape
 //! of the code.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use domain::billing::authority::{Authority, Binding, BoundBy, Claim, WaitingFor, judge};
 use domain::billing::contract::{Contract, PaymentSource};

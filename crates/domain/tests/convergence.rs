@@ -1,7 +1,13 @@
 //! Every order of delivery, with any repeats, ends in what is true at Stripe (BIL-6), and no step on the way cuts a paying client
 //! off. What is true is told by an independent model ([`model`]), not by the code under test.
 
-#![allow(missing_docs, unreachable_pub)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod model;
 
@@ -13,6 +19,7 @@ use domain::billing::client::Client;
 use domain::billing::contract::PaymentSource;
 use domain::billing::fact::Fact;
 use domain::billing::state::ClientState;
+use domain::billing::subscription::Snapshots;
 use model::{Setting, Stripe, Word, facts};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -114,7 +121,7 @@ impl<'t> Trial<'t> {
             known
                 .snapshots
                 .as_ref()
-                .and_then(|snapshots| snapshots.read())
+                .and_then(Snapshots::read)
                 .is_some_and(|reading| reading.undecided)
         });
         if undecided {

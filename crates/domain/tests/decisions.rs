@@ -1,7 +1,7 @@
 //! Which guard is named, and what a contracted price admits: the cases of BIL-2, BIL-4, BIL-5 and BIL-13 that need more than one
 //! fact before them. Tables of facts with the decision of the last one.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Convergence (BIL-6) rests on these: a merge that is commutative, associative and idempotent gives one result for all orders
 //! and repeats of the same events.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 

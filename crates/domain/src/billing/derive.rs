@@ -6,7 +6,7 @@ use super::client::Subscription;
 use super::contract::Contract;
 use super::payment::Standing;
 use super::state::ClientState;
-use super::subscription::Voice;
+use super::subscription::{Snapshots, Voice};
 use crate::ids::SubscriptionId;
 use crate::time::UnixSeconds;
 
@@ -58,7 +58,7 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
 /// What one subscription says. A snapshot, once seen, outranks what was paid; payments say nothing about the price, so they
 /// activate nobody whose contract names one.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
-    if let Some(reading) = subscription.snapshots.as_ref().and_then(|snapshots| snapshots.read()) {
+    if let Some(reading) = subscription.snapshots.as_ref().and_then(Snapshots::read) {
         return Some(Word {
             voice: reading.snapshot.voice(),
             since: reading.snapshot.start,
