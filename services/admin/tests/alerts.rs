@@ -84,8 +84,8 @@ async fn a_cause_that_comes_back_after_it_was_resolved_is_a_new_row() {
                 .collect::<Vec<_>>()
         }
     };
-    assert_eq!(listed("?resolved=false").await, [second.clone()]);
-    assert_eq!(listed("?resolved=true").await, [first.clone()]);
+    assert_eq!(listed("?resolved=false").await, [second.as_str()]);
+    assert_eq!(listed("?resolved=true").await, [first.as_str()]);
     assert_eq!(listed("?severity=critical").await, Vec::<String>::new());
     assert_eq!(listed("").await.len(), 2);
     rig.stop().await;

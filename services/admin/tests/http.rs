@@ -188,3 +188,37 @@ async fn a_broker_or_database_that_is_away_is_503_and_named() {
     assert_eq!(rig.call(Method::GET, "/healthz", None).await.status(), 200);
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_goes_where_its_type_goes_today_as_it_was_received() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let body = snapshot("evt_1", "invoice.paid", false);
+    let client = rig.db.superuser().await;
+    let event = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, api_version, livemode, \
+                 received_at, status, outcome, payload) VALUES ('evt_1', 'archive', to_timestamp(1763726400), 'invoice.paid', \
+                 'platform', '2026-09-30.endive', false, '2026-11-21T12:00:00.123Z', 'decided', 'ignored', $1)";
+    client.execute(event, &[&body]).await.unwrap();
+    let alice = token("alice", Role::User);
+    let ready = || async { rig.call(Method::GET, "/readyz", None).await.status() == 200 };
+    testkit::eventually(WAIT, ready).await;
+    let path = "/api/admin/events/evt_1/replay";
+    assert_eq!(rig.call(Method::POST, path, Some(&alice)).await.status(), 202);
+    let message = rig.broker.take("billing.events").await.unwrap().delivery;
+    assert_eq!(message.data, body.as_bytes());
+    let properties = &message.properties;
+    assert_eq!(properties.message_id().as_ref().unwrap().as_str(), "evt_1");
+    assert_eq!(properties.timestamp(), &Some(1_763_726_400));
+    let headers = properties.headers().as_ref().unwrap().inner();
+    let text = |name: &str| headers.get(name).unwrap().as_long_string().unwrap().to_string();
+    assert_eq!(text("x-endpoint"), "platform");
+    assert_eq!(text("x-received-at"), "2026-11-21T12:00:00.123Z");
+    assert_eq!(text("x-api-version"), "2026-09-30.endive");
+    assert_eq!(text("traceparent").len(), 55);
+    let flag = |name: &str| headers.get(name).unwrap().as_bool();
+    assert_eq!(
+        (flag("x-livemode"), flag("x-holdfast-replay")),
+        (Some(false), Some(true))
+    );
+    rig.stop().await;
+}

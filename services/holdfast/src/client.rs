@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use db::billing::clients::{ClientRow, find_client};
 use db::billing::decisions::{DecisionRow, list_timeline};
+use domain::ids::SubscriptionId;
 use serde_json::{Value, json};
 
 use crate::cli::Form;
@@ -59,7 +60,7 @@ fn client_json(client: &ClientRow) -> Value {
         "state": client.state.as_str(),
         "payment_source": client.payment_source.as_str(),
         "stripe_customer_id": client.stripe_customer_id,
-        "stripe_subscription_id": client.stripe_subscription_id.as_ref().map(|id| id.as_str()),
+        "stripe_subscription_id": client.stripe_subscription_id.as_ref().map(SubscriptionId::as_str),
         "current_period_end": client.current_period_end,
         "last_event": client.last_event.as_ref().map(|event| json!({
             "id": event.id, "type": event.kind, "created": event.created,
@@ -85,7 +86,7 @@ fn decision_json(decision: &DecisionRow) -> Value {
 }
 
 fn text(client: &ClientRow, timeline: &[DecisionRow]) -> String {
-    let subscription = client.stripe_subscription_id.as_ref().map(|id| id.as_str());
+    let subscription = client.stripe_subscription_id.as_ref().map(SubscriptionId::as_str);
     let event = client.last_event.as_ref();
     let rows = [
         ("client", client.client_id.as_str().to_owned()),
