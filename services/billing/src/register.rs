@@ -1,8 +1,8 @@
 //! The use case behind `PUT /api/clients/{client_id}`: our side says what was agreed with a client.
 
 use db::billing::clients::{ClientRow, find_client};
-use db::billing::inbox::find_waiting_events_in_txn;
-use db::billing::owners::{client_lock, customer_lock, lock_unknowns_in_txn};
+use db::billing::inbox::{find_events_waiting_for_session_in_txn, find_waiting_events_in_txn};
+use db::billing::owners::{client_lock, customer_lock, lock_unknowns_in_txn, session_lock};
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, in_txn};
@@ -46,6 +46,7 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
             in_txn(async move {
                 let mut names = vec![client_lock(registration.client)];
                 names.extend(registration.customer.map(customer_lock));
+                names.extend(registration.checkout_session.map(session_lock));
                 lock_unknowns_in_txn(txn, &mut names).await?;
                 let is_new = match register_client_in_txn(txn, registration).await? {
                     Registered::New => true,
@@ -53,7 +54,12 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
                     conflict => return Err(RegisterError::Conflict(conflict)),
                 };
                 let customers: Vec<&str> = registration.customer.into_iter().collect();
-                let waiting = find_waiting_events_in_txn(txn, registration.client, &customers).await?;
+                let mut waiting = find_waiting_events_in_txn(txn, registration.client, &customers).await?;
+                if let Some(session) = registration.checkout_session {
+                    waiting.extend(find_events_waiting_for_session_in_txn(txn, session).await?);
+                }
+                waiting.sort_unstable_by(|a, b| (a.created, &a.event_id).cmp(&(b.created, &b.event_id)));
+                waiting.dedup_by(|a, b| (a.created, &a.event_id) == (b.created, &b.event_id));
                 let released = waiting.len();
                 let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
                 insert_outbox_in_txn(txn, &rows).await?;

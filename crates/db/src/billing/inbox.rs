@@ -58,7 +58,16 @@ fn status(outcome: &str) -> &str {
     }
 }
 
-/// Which of these events the inbox has, with their status (`decided`, `waiting` or `parked`).
+/// What the inbox says of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownEvent {
+    /// `decided`, `waiting` or `parked`.
+    pub status: String,
+    /// The rule, by name.
+    pub reason: Option<String>,
+}
+
+/// Which of these events the inbox has.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -66,13 +75,17 @@ pub async fn find_known_events_in_txn(
     txn: &Transaction<'_>,
     ids: &[&str],
     created: &[DateTime<Utc>],
-) -> Result<BTreeMap<EventKey, String>, DbError> {
-    let sql = "SELECT e.stripe_event_id, e.created, e.status FROM billing_events AS e \
+) -> Result<BTreeMap<EventKey, KnownEvent>, DbError> {
+    let sql = "SELECT e.stripe_event_id, e.created, e.status, e.reason FROM billing_events AS e \
                JOIN unnest($1::text[], $2::timestamptz[]) AS k (id, created) \
                    ON e.stripe_event_id = k.id AND e.created = k.created \
                WHERE e.consumer = 'billing'";
     let rows = query(txn, "find_known_events", sql, &[&ids, &created]).await?;
-    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+    let known = |row: &tokio_postgres::Row| KnownEvent {
+        status: row.get(2),
+        reason: row.get(3),
+    };
+    Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), known(row))).collect())
 }
 
 /// Inserts events with their decisions. Answers how many were new; where that is fewer than were given, another consumer was
@@ -129,7 +142,8 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
     .await
 }
 
-/// Writes a new decision over events that were waiting or parked.
+/// Writes a new decision over events that are waiting or parked. Answers how many still were; where that is fewer than were
+/// given, another consumer has decided them meanwhile and the caller must start over.
 ///
 /// # Errors
 /// When the database does not answer or refuses a row.
@@ -141,7 +155,8 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
                    $8::text[], $9::text[], $10::text[], $11::int[]) \
                    AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, \
                        deliveries) \
-               WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing'";
+               WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing' \
+                   AND e.status <> 'decided'";
     let columns = Columns::of(&sorted(events));
     execute(
         txn,
@@ -249,13 +264,35 @@ pub async fn find_waiting_events_in_txn(
                    AND (waiting_customer = ANY ($1) OR waiting_client = $2) \
                ORDER BY created, stripe_event_id";
     let rows = query(txn, "find_waiting_events", sql, &[&customers, &client]).await?;
-    let read = |row: &tokio_postgres::Row| WaitingEvent {
-        event_id: row.get(0),
-        created: row.get(1),
-        kind: row.get(2),
-        endpoint: row.get(3),
-        received_at: row.get(4),
-        payload: row.get(5),
-    };
-    Ok(rows.iter().map(read).collect())
+    Ok(rows.iter().map(WaitingEvent::read).collect())
+}
+
+/// The waiting checkouts in which this session appears. A session is registered rarely and checkouts that wait are few, so they
+/// are looked through; one that only mentions the id is decided again and waits on. The caller holds the session's lock.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_events_waiting_for_session_in_txn(
+    txn: &Transaction<'_>,
+    session: &str,
+) -> Result<Vec<WaitingEvent>, DbError> {
+    let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
+               WHERE consumer = 'billing' AND status = 'waiting' AND waiting_customer IS NOT NULL \
+                   AND type LIKE 'checkout.session.%' AND strpos(payload, $1) > 0 \
+               ORDER BY created, stripe_event_id";
+    let rows = query(txn, "find_events_waiting_for_session", sql, &[&session]).await?;
+    Ok(rows.iter().map(WaitingEvent::read).collect())
+}
+
+impl WaitingEvent {
+    fn read(row: &tokio_postgres::Row) -> Self {
+        Self {
+            event_id: row.get(0),
+            created: row.get(1),
+            kind: row.get(2),
+            endpoint: row.get(3),
+            received_at: row.get(4),
+            payload: row.get(5),
+        }
+    }
 }

@@ -60,6 +60,12 @@ pub fn client_lock(client: &str) -> String {
     format!("client:{client}")
 }
 
+/// The name under which a checkout session is locked while it is not registered.
+#[must_use]
+pub fn session_lock(session: &str) -> String {
+    format!("session:{session}")
+}
+
 /// A customer that is now a client's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBinding {

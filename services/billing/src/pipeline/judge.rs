@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use db::billing::clients::LastEvent;
+use db::billing::inbox::KnownEvent;
 use db::billing::owners::NewBinding;
 use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
@@ -21,13 +22,23 @@ use crate::reading::{Content, Reading, Statement};
 pub(super) struct Judged<'m> {
     pub(super) reading: &'m Reading<'m>,
     pub(super) deliveries: i32,
-    pub(super) is_stored: bool,
+    pub(super) earlier: Option<&'m KnownEvent>,
     pub(super) decision: Decision,
     pub(super) client: Option<String>,
     pub(super) org: Option<String>,
     pub(super) waiting_customer: Option<String>,
     pub(super) waiting_client: Option<String>,
     pub(super) details: Value,
+}
+
+impl Judged<'_> {
+    /// Whether the record says this already: an event that waits or is parked came again, and nothing is different.
+    pub(super) fn is_on_record(&self) -> bool {
+        self.earlier.is_some_and(|earlier| {
+            earlier.status == self.decision.outcome.as_str()
+                && earlier.reason.as_deref() == Some(self.decision.reason.as_str())
+        })
+    }
 }
 
 /// The batch while it is being decided.
@@ -58,7 +69,7 @@ impl<'m> Judge<'m> {
         let mut judged = Judged {
             reading: event.reading,
             deliveries: event.deliveries,
-            is_stored: event.is_stored,
+            earlier: event.earlier,
             decision: Decision::ignored(Reason::NoEffectOnState),
             client: None,
             org: None,
@@ -98,6 +109,13 @@ impl<'m> Judge<'m> {
             Authority::Waiting { what, reason } => {
                 judged.decision = Decision::waiting(reason);
                 judged.waiting_customer = Some(customer.to_owned());
+                // Whoever asks why nothing happens for a client finds what waits for it in its timeline.
+                judged.client = statement.named.as_ref().map(ToString::to_string);
+                judged.org = judged
+                    .client
+                    .as_deref()
+                    .and_then(|named| self.known.clients.get(named))
+                    .map(|held| held.row.org_id.clone());
                 judged.waiting_client = match what {
                     WaitingFor::Client => statement.named.as_ref().map(ToString::to_string),
                     WaitingFor::Customer => None,
@@ -179,9 +197,8 @@ impl<'m> Judge<'m> {
             self.payments
                 .extend(payment_row(&statement.fact, client, &held.row.org_id));
         }
-        if decision.outcome == Outcome::Applied {
-            self.adopt(judged.reading, client, decision);
-        } else {
+        self.adopt(judged.reading, client, decision);
+        if decision.outcome != Outcome::Applied {
             judged.details = self.expected_and_found(statement, judged.reading, client);
         }
     }
@@ -205,19 +222,27 @@ impl<'m> Judge<'m> {
         });
     }
 
-    /// Takes what was derived over into the client's row, and announces a change of state.
+    /// Takes what was derived over into the client's row, and announces a change of state. Also what did not apply may have
+    /// changed who speaks for the client: where one of two active subscriptions ends, the other one does.
     fn adopt(&mut self, reading: &Reading<'_>, client: &str, decision: Decision) {
         let Some(held) = self.known.clients.get_mut(client) else {
             return;
         };
-        held.changed = true;
-        held.row.state = held.client.state;
-        held.row.version = held.client.version;
-        held.row.stripe_subscription_id.clone_from(&held.client.speaker);
-        held.row.current_period_end = held
+        let applied = decision.outcome == Outcome::Applied;
+        let current_period_end = held
             .client
             .current_period_end
             .and_then(|end| DateTime::from_timestamp(end.0, 0));
+        let says_the_same =
+            held.row.stripe_subscription_id == held.client.speaker && held.row.current_period_end == current_period_end;
+        held.changed |= applied || !says_the_same;
+        held.row.state = held.client.state;
+        held.row.version = held.client.version;
+        held.row.stripe_subscription_id.clone_from(&held.client.speaker);
+        held.row.current_period_end = current_period_end;
+        if !applied {
+            return;
+        }
         held.row.last_event = Some(LastEvent {
             id: reading.event_id.clone(),
             kind: reading.kind.clone(),
@@ -287,6 +312,10 @@ fn payment_row(fact: &Fact, client: &str, org: &str) -> Option<PaymentRow> {
         FactKind::Failed(payment) => (payment, false),
         FactKind::Snapshot { .. } => return None,
     };
+    // Nothing was paid for a trial or a full discount: no later payment is a repeat of that.
+    if paid && payment.amount.is_some_and(|amount| amount.minor == 0) {
+        return None;
+    }
     Some(PaymentRow {
         act: payment.act.clone(),
         client: client.to_owned(),

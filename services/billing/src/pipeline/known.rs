@@ -6,6 +6,7 @@ use db::Transaction;
 use db::billing::clients::{ClientRow, lock_clients_in_txn};
 use db::billing::owners::{
     client_lock, customer_lock, find_customer_owners_in_txn, find_session_owners_in_txn, lock_unknowns_in_txn,
+    session_lock,
 };
 use db::billing::subscriptions::{SubscriptionRow, load_acts_in_txn, load_subscriptions_in_txn};
 use domain::billing::client::Client;
@@ -42,19 +43,21 @@ pub(super) struct Known {
 
 impl Known {
     /// Looks up owners, locks clients, loads facts. Where somebody is unknown, takes the locks under which clients are
-    /// registered and looks again, so that an event is never set aside just after its client was registered.
+    /// registered and looks again, so that an event is never set aside just after its client was registered. These locks come
+    /// before those of clients, here as in a registration: whoever holds a client never waits for a name.
     pub(super) async fn load(txn: &Transaction<'_>, open: &[Open<'_>]) -> Result<Self, BillingError> {
         let statements: Vec<&Statement> = statements(open).collect();
         if statements.is_empty() {
             return Ok(Self::default());
         }
         let mut known = Self::default();
-        known.look_up(txn, &statements).await?;
+        known.find_owners(txn, &statements).await?;
         let mut unknown = known.unknown(&statements);
         if !unknown.is_empty() {
             lock_unknowns_in_txn(txn, &mut unknown).await?;
-            known.look_up(txn, &statements).await?;
+            known.find_owners(txn, &statements).await?;
         }
+        known.lock_clients(txn, &statements).await?;
         known.load_facts(txn, &statements).await?;
         Ok(known)
     }
@@ -74,7 +77,7 @@ impl Known {
         self.clients.get(client).map(|held| &held.contract)
     }
 
-    async fn look_up(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
+    async fn find_owners(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
         let customers = distinct(statements.iter().map(|statement| statement.customer.as_str()));
         let sessions = distinct(
             statements
@@ -85,6 +88,10 @@ impl Known {
         if !sessions.is_empty() {
             self.sessions = find_session_owners_in_txn(txn, &sessions).await?;
         }
+        Ok(())
+    }
+
+    async fn lock_clients(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
         // A checkout's metadata is looked at even where the customer decides: a forgery belongs into its victim's timeline.
         let named = statements
             .iter()
@@ -95,7 +102,7 @@ impl Known {
             .values()
             .chain(self.sessions.values())
             .map(String::as_str);
-        let wanted = distinct(owners.chain(named).filter(|client| !self.clients.contains_key(*client)));
+        let wanted = distinct(owners.chain(named));
         if wanted.is_empty() {
             return Ok(());
         }
@@ -113,11 +120,8 @@ impl Known {
                 continue;
             }
             names.push(customer_lock(statement.customer.as_str()));
-            if let Some(named) = &statement.named
-                && !self.clients.contains_key(named.as_str())
-            {
-                names.push(client_lock(named.as_str()));
-            }
+            names.extend(statement.named.as_ref().map(|named| client_lock(named.as_str())));
+            names.extend(statement.session.as_ref().map(|session| session_lock(session.as_str())));
         }
         names
     }

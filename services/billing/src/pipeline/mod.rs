@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use db::Transaction;
-use db::billing::inbox::{EventKey, find_known_events_in_txn};
+use db::billing::inbox::{EventKey, KnownEvent, find_known_events_in_txn};
 use domain::billing::authority::Binding;
 use domain::billing::decision::Decision;
 
@@ -42,13 +42,13 @@ pub(crate) struct BatchReport {
     pub(crate) wrote_outbox: bool,
 }
 
-/// An event of the batch that has to be decided: its reading, how often it came, and whether its row exists.
+/// An event of the batch that has to be decided: its reading, how often it came, and its row where it waits or is parked.
 #[derive(Debug, Clone, Copy)]
 struct Open<'m> {
     index: usize,
     reading: &'m Reading<'m>,
     deliveries: i32,
-    is_stored: bool,
+    earlier: Option<&'m KnownEvent>,
 }
 
 /// Decides a batch and writes everything that follows.
@@ -94,21 +94,21 @@ fn fold(readings: &[Reading<'_>]) -> BTreeMap<EventKey, (usize, i32)> {
 fn split<'m>(
     readings: &'m [Reading<'m>],
     folded: BTreeMap<EventKey, (usize, i32)>,
-    stored: &BTreeMap<EventKey, String>,
+    stored: &'m BTreeMap<EventKey, KnownEvent>,
 ) -> (Vec<Open<'m>>, BTreeMap<EventKey, i32>) {
     let mut open = Vec::with_capacity(folded.len());
     let mut repeats = BTreeMap::new();
     for (key, (index, deliveries)) in folded {
         let Some(reading) = readings.get(index) else { continue };
-        match stored.get(&key).map(String::as_str) {
-            Some("decided") => {
+        match stored.get(&key) {
+            Some(known) if known.status == "decided" => {
                 repeats.insert(key, deliveries);
             }
-            status => open.push(Open {
+            earlier => open.push(Open {
                 index,
                 reading,
                 deliveries,
-                is_stored: status.is_some(),
+                earlier,
             }),
         }
     }

@@ -28,20 +28,22 @@ pub(super) async fn write(
     rules: Rules,
 ) -> Result<bool, BillingError> {
     write_clients(txn, &judge).await?;
-    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = judge.judged.iter().partition(|judged| judged.is_stored);
+    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) =
+        judge.judged.iter().partition(|judged| judged.earlier.is_some());
     if !new.is_empty() {
         let events: Vec<DecidedEvent<'_>> = new.iter().map(|judged| decided_event(judged)).collect();
         all_or_raced(insert_events_in_txn(txn, &events).await?, events.len(), "an event")?;
     }
     if !stored.is_empty() {
         let events: Vec<DecidedEvent<'_>> = stored.iter().map(|judged| decided_event(judged)).collect();
-        update_events_in_txn(txn, &events).await?;
+        all_or_raced(update_events_in_txn(txn, &events).await?, events.len(), "an event")?;
     }
     if !repeats.is_empty() {
         count_repeats_in_txn(txn, repeats).await?;
     }
-    if !judge.judged.is_empty() {
-        let decisions: Vec<NewDecision<'_>> = judge.judged.iter().map(|judged| new_decision(judged, rules)).collect();
+    let untold = judge.judged.iter().filter(|judged| !judged.is_on_record());
+    let decisions: Vec<NewDecision<'_>> = untold.map(|judged| new_decision(judged, rules)).collect();
+    if !decisions.is_empty() {
         insert_decisions_in_txn(txn, &decisions).await?;
     }
     if !judge.bindings.is_empty() {
