@@ -73,6 +73,8 @@ enum Unreadable {
     },
     #[error("{0} is negative")]
     Negative(&'static str),
+    #[error("{0} lies outside the years 1970 to 9999")]
+    Time(&'static str),
 }
 
 /// Reads a message, or says why it is not an event at all.
@@ -226,9 +228,15 @@ fn snapshot(view: &Subscription, status: Status) -> Result<Snapshot, Unreadable>
         status,
         collection_paused: view.collection_paused,
         cancel_at_period_end: view.cancel_at_period_end,
-        start: UnixSeconds(view.start_date),
-        current_period_end: view.current_period_end.map(UnixSeconds),
-        trial_end: view.trial_end.map(UnixSeconds),
+        start: time("subscription.start_date", view.start_date)?,
+        current_period_end: view
+            .current_period_end
+            .map(|end| time("subscription.current_period_end", end))
+            .transpose()?,
+        trial_end: view
+            .trial_end
+            .map(|end| time("subscription.trial_end", end))
+            .transpose()?,
         price: price
             .map(|price| id("subscription.items.data[0].price.id", &price.id, PriceId::parse))
             .transpose()?,
@@ -383,6 +391,15 @@ fn id<T>(field: &'static str, text: &str, parse: impl Fn(String) -> Result<T, In
 
 fn currency(field: &'static str, code: &str) -> Result<Currency, Unreadable> {
     Currency::parse(code).map_err(|source| Unreadable::Currency { field, source })
+}
+
+/// A time that the database, and whoever reads the answer, can do something with.
+fn time(field: &'static str, seconds: i64) -> Result<UnixSeconds, Unreadable> {
+    if (0..=LAST_SECOND).contains(&seconds) {
+        Ok(UnixSeconds(seconds))
+    } else {
+        Err(Unreadable::Time(field))
+    }
 }
 
 fn not_negative(field: &'static str, minor: i64) -> Result<i64, Unreadable> {
