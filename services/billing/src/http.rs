@@ -86,13 +86,13 @@ async fn get_timeline(
         return Err(invalid("limit", &format!("limit has to be between 1 and {MAX_PAGE}")));
     }
     let conn = deps.database.conn().await.map_err(|error| database_problem(&error))?;
-    let rows = list_timeline(&conn, row.client_id.as_str(), page.before, limit)
+    // One more than was asked for tells whether there is another page.
+    let mut rows = list_timeline(&conn, row.client_id.as_str(), page.before, limit + 1)
         .await
         .map_err(|error| database_problem(&error))?;
-    let next = i64::try_from(rows.len())
-        .is_ok_and(|count| count == limit)
-        .then(|| rows.last().map(|row| row.id))
-        .flatten();
+    let is_last = i64::try_from(rows.len()).is_ok_and(|count| count <= limit);
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = rows.last().map(|row| row.id).filter(|_| !is_last);
     let decisions = rows.iter().map(DecisionAnswer::of).collect();
     Ok(HttpResponse::Ok().json(Timeline {
         client_id: row.client_id.as_str(),
@@ -305,6 +305,7 @@ struct Timeline<'r> {
     client_id: &'r str,
     decisions: Vec<DecisionAnswer<'r>>,
     /// Pass it as `before` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Uuid>,
 }
 
