@@ -1,0 +1,286 @@
+//! Guard 3: Stripe may confirm a contract, it may never define one (BIL-2, BIL-3).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use domain::billing::authority::Binding;
+use serde_json::{Value, json};
+use support::events::{Payer, T0, naming};
+use support::{SOON, World, in_own_world, in_shared_world};
+
+/// Registers a client of any payment source, without a customer.
+async fn register_as(world: &World, client: &str, source: &str) {
+    let (status, body) = world
+        .put(client, &json!({"org_id": "org_1", "payment_source": source}))
+        .await;
+    assert_eq!(status, 201, "{body}");
+}
+
+async fn alerts(world: &World) -> Vec<Value> {
+    testkit::eventually(SOON, || async { world.count("outbox", "true").await == 0 }).await;
+    world
+        .drain("alerts.raise")
+        .await
+        .into_iter()
+        .map(|(_, body)| body)
+        .collect()
+}
+
+#[test]
+fn a_checkout_that_names_a_client_who_does_not_pay_by_stripe_changes_nothing_and_is_told() {
+    in_own_world(Binding::FirstUse, async |world| {
+        for source in ["NONE", "MANUAL"] {
+            let (victim, attacker) = (Payer::new("victim"), Payer::new("attacker"));
+            register_as(&world, &victim.client, source).await;
+            let before = world.client(&victim.client).await;
+            let spoof = attacker.checkout(T0, "cs_spoof", Some(&victim.client));
+            let row = world.decide(&spoof).await;
+            assert_eq!(
+                (row.status.as_str(), row.client.as_deref()),
+                ("decided", Some(victim.client.as_str()))
+            );
+            assert_eq!(world.client(&victim.client).await, before);
+            let timeline = world.timeline(&victim.client).await;
+            assert_eq!(timeline.len(), 1);
+            assert_eq!(timeline[0].short(), "rejected/authority/payment_source_is_not_stripe");
+            assert_eq!(timeline[0].details["found"]["customer"], attacker.customer.as_str());
+            assert_eq!(timeline[0].details["expected"]["payment_source"], source);
+            assert_eq!(
+                world
+                    .count("billing_customers", &format!("client_id = '{}'", victim.client))
+                    .await,
+                0
+            );
+            world.send_all(std::iter::repeat_n(&spoof, 3)).await;
+            testkit::eventually(SOON, || async { world.row(&spoof.id).await.deliveries == 4 }).await;
+            let alerts = alerts(&world).await;
+            assert_eq!(alerts.len(), 1, "{alerts:?}");
+            assert_eq!(alerts[0]["key"], format!("spoofed_metadata:{}", victim.client));
+            assert_eq!(alerts[0]["details"]["event_id"], spoof.id.as_str());
+        }
+    });
+}
+
+#[test]
+fn a_checkout_by_the_customer_of_another_client_changes_neither() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let (victim, attacker) = (Payer::new("victim"), Payer::new("attacker"));
+        world.register(&victim.client, None).await;
+        world.register(&attacker.client, Some(&attacker.customer)).await;
+        let spoof = attacker.checkout(T0, "cs_spoof", Some(&victim.client));
+        let row = world.decide(&spoof).await;
+        assert_eq!(row.client.as_deref(), Some(victim.client.as_str()));
+        for client in [&victim.client, &attacker.client] {
+            assert_eq!(world.client(client).await["version"], 0);
+            assert_eq!(world.state(client).await, "TRIAL_PENDING");
+        }
+        let timeline = world.timeline(&victim.client).await;
+        assert_eq!(timeline[0].short(), "rejected/authority/customer_of_another_client");
+        assert_eq!(timeline[0].details["expected"]["client"], victim.client.as_str());
+        let org = format!("event_id = '{}' AND org_id = 'org_1'", spoof.id);
+        assert_eq!(
+            world.count("billing_decisions", &org).await,
+            1,
+            "the victim's organisation sees it"
+        );
+        assert_eq!(world.timeline(&attacker.client).await, []);
+        let alerts = alerts(&world).await;
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        assert_eq!(alerts[0]["key"], format!("spoofed_metadata:{}", victim.client));
+        assert_eq!(alerts[0]["severity"], "critical");
+    });
+}
+
+#[test]
+fn nothing_of_a_refused_event_counts_later() {
+    in_shared_world(async |world| {
+        let (victim, attacker) = (Payer::new("victim"), Payer::new("attacker"));
+        register_as(&world, &victim.client, "NONE").await;
+        world
+            .decide(&naming(&attacker.subscription("created", T0, "active"), &victim.client))
+            .await;
+        world
+            .decide(&naming(&attacker.invoice("paid", T0, "in_spoof"), &victim.client))
+            .await;
+        world.register(&victim.client, None).await;
+        assert_eq!(world.state(&victim.client).await, "TRIAL_PENDING");
+        let about = format!("client_id = '{}'", victim.client);
+        for table in ["billing_subscriptions", "billing_payments", "billing_customers"] {
+            assert_eq!(world.count(table, &about).await, 0, "{table}");
+        }
+    });
+}
+
+#[test]
+fn a_subscription_of_another_client_is_never_taken_over() {
+    in_shared_world(async |world| {
+        let (owner, thief) = (Payer::new("owner"), Payer::new("thief"));
+        for payer in [&owner, &thief] {
+            world.register(&payer.client, Some(&payer.customer)).await;
+        }
+        world.decide(&owner.subscription("created", T0, "active")).await;
+        let stolen = Payer {
+            subscription: owner.subscription.clone(),
+            ..thief.clone()
+        };
+        world.decide(&stolen.subscription("deleted", T0 + 10, "canceled")).await;
+        world.decide(&stolen.invoice("paid", T0 + 20, "in_stolen")).await;
+        assert_eq!(world.state(&owner.client).await, "ACTIVE");
+        assert_eq!(world.state(&thief.client).await, "TRIAL_PENDING");
+        for decision in world.timeline(&thief.client).await {
+            assert_eq!(decision.short(), "rejected/authority/subscription_of_another_client");
+        }
+    });
+}
+
+#[test]
+fn metadata_binds_once_and_is_never_looked_at_again() {
+    in_shared_world(async |world| {
+        let (payer, other) = (Payer::new("bound"), Payer::new("other"));
+        world.register(&payer.client, None).await;
+        world.register(&other.client, None).await;
+        world
+            .decide(&naming(&payer.subscription("created", T0, "trialing"), &payer.client))
+            .await;
+        assert_eq!(
+            world.client(&payer.client).await["stripe_customer_id"],
+            payer.customer.as_str()
+        );
+        let bound = format!("client_id = '{}' AND bound_by = 'metadata'", payer.client);
+        assert_eq!(world.count("billing_customers", &bound).await, 1);
+        // Other metadata on the bound customer's objects is no more than a note.
+        world
+            .decide(&naming(&payer.subscription("updated", T0 + 1, "active"), &other.client))
+            .await;
+        world
+            .decide(&naming(&payer.subscription("updated", T0 + 2, "past_due"), "nobody"))
+            .await;
+        world.decide(&payer.subscription("updated", T0 + 3, "unpaid")).await;
+        assert_eq!(world.client(&payer.client).await["version"], 3);
+        assert_eq!(world.client(&other.client).await["stripe_customer_id"], Value::Null);
+        assert_eq!(world.timeline(&other.client).await, []);
+        // A second customer does not get in by naming a client that has one.
+        let second = payer.with_customer("second").with_subscription("second");
+        let row = world
+            .decide(&naming(
+                &second.subscription("created", T0 + 9, "active"),
+                &payer.client,
+            ))
+            .await;
+        assert_eq!(
+            (row.status.as_str(), row.reason.as_str()),
+            ("waiting", "customer_not_registered")
+        );
+        assert_eq!(world.state(&payer.client).await, "PAST_DUE");
+        let last = world.timeline(&payer.client).await.pop().unwrap();
+        assert_eq!(
+            last.short(),
+            "waiting/authority/customer_not_registered",
+            "whoever asks why can see it"
+        );
+        // Once our side says so, it counts; the first still does.
+        world.register(&payer.client, Some(&second.customer)).await;
+        assert_eq!(
+            world.decided(&row_id(&world, &second.subscription).await).await.outcome,
+            "applied"
+        );
+        assert_eq!(
+            world.client(&payer.client).await["stripe_customer_id"],
+            second.customer.as_str()
+        );
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        world.decide(&payer.subscription("deleted", T0 + 20, "canceled")).await;
+        assert_eq!(
+            world.timeline(&payer.client).await.pop().unwrap().short(),
+            "ignored/identity/not_the_current_subscription"
+        );
+    });
+}
+
+async fn row_id(world: &World, subscription: &str) -> String {
+    let sql = "SELECT stripe_event_id FROM billing_events WHERE strpos(payload, $1) > 0";
+    world.sql.query_one(sql, &[&subscription]).await.unwrap().get(0)
+}
+
+#[test]
+fn where_only_registered_customers_count_metadata_binds_nobody() {
+    in_own_world(Binding::RegisteredOnly, async |world| {
+        let (payer, session) = (Payer::new("strict"), "cs_strict");
+        world.register(&payer.client, None).await;
+        let named = naming(&payer.subscription("created", T0, "active"), &payer.client);
+        let paid = payer.checkout(T0, session, Some(&payer.client));
+        for event in [&named, &paid] {
+            let row = world.decide(event).await;
+            assert_eq!(
+                (row.status.as_str(), row.reason.as_str()),
+                ("waiting", "customer_not_registered")
+            );
+        }
+        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING");
+        // The session is registered late, and what waited is decided.
+        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "checkout_session_id": session});
+        assert_eq!(world.put(&payer.client, &body).await.0, 200);
+        assert_eq!(world.decided(&paid.id).await.outcome, "applied");
+        assert_eq!(world.decided(&named.id).await.outcome, "applied");
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        let by_customer = Payer::new("strict");
+        world.register(&by_customer.client, Some(&by_customer.customer)).await;
+        world.decide(&by_customer.subscription("created", T0, "active")).await;
+        assert_eq!(world.state(&by_customer.client).await, "ACTIVE");
+    });
+}
+
+#[test]
+fn a_registered_checkout_session_binds_without_metadata_in_either_order() {
+    in_shared_world(async |world| {
+        for put_first in [true, false] {
+            let payer = Payer::new("session");
+            let session = format!("cs_{}", payer.client);
+            let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "checkout_session_id": session});
+            let paid = payer.checkout(T0, &session, None);
+            if put_first {
+                assert_eq!(world.put(&payer.client, &body).await.0, 201);
+                world.decide(&paid).await;
+            } else {
+                assert_eq!(world.decide(&paid).await.status, "waiting");
+                assert_eq!(world.put(&payer.client, &body).await.0, 201);
+            }
+            assert_eq!(world.decided(&paid.id).await.outcome, "applied");
+            assert_eq!(world.state(&payer.client).await, "ACTIVE");
+            let bound = format!("client_id = '{}' AND bound_by = 'checkout_session'", payer.client);
+            assert_eq!(world.count("billing_customers", &bound).await, 1);
+        }
+    });
+}
+
+#[test]
+fn another_price_or_currency_than_agreed_is_refused_and_told() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("priced");
+        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
+            "contracted_price_id": "price_1", "contracted_currency": "EUR"});
+        assert_eq!(world.put(&payer.client, &body).await.0, 201);
+        let price = |id: &str, currency: &str| json!({"currency": currency, "items": {"data": [{"id": "si_1", "price": {"id": id, "currency": currency}}]}});
+        let active = |at| payer.subscription("updated", at, "active");
+        world.decide(&active(T0).with_object(price("price_2", "eur"))).await;
+        world.decide(&active(T0 + 1).with_object(price("price_1", "usd"))).await;
+        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING");
+        for decision in world.timeline(&payer.client).await {
+            assert_eq!(decision.short(), "rejected/authority/price_not_contracted");
+        }
+        world.decide(&active(T0 - 1).with_object(price("price_1", "eur"))).await;
+        assert_eq!(
+            world.state(&payer.client).await,
+            "ACTIVE",
+            "what was refused left nothing behind"
+        );
+        let alerts = alerts(&world).await;
+        assert_eq!(alerts.len(), 2);
+        assert_eq!(alerts[0]["key"], format!("plan_application:{}", payer.client));
+    });
+}
