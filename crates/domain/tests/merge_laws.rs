@@ -323,3 +323,37 @@ fn a_final_status_ends_a_subscription_whatever_event_told_it() {
         }
     }
 }
+
+/// Stripe tells a change inside of `pause_collection` as "was paused before", and it is paused still: the register sees no step.
+#[test]
+fn a_change_inside_a_field_does_not_hide_the_last_word() {
+    let snapshot = |collection_paused| Snapshot {
+        status: Status::Active,
+        collection_paused,
+        cancel_at_period_end: false,
+        start: UnixSeconds(1),
+        current_period_end: None,
+        trial_end: None,
+        price: None,
+        currency: None,
+    };
+    let told = |was, before, now| {
+        let before = Before {
+            collection_paused: before,
+            cancel_at_period_end: was,
+            ..Before::default()
+        };
+        let snapshot = snapshot(now);
+        Snapshots::new(Rank::Updated, UnixSeconds(7), Observation { snapshot, before })
+    };
+    let (kept, paused, paused_otherwise) = (
+        told(Some(true), None, false),
+        told(None, Some(false), true),
+        told(None, Some(true), true),
+    );
+    for order in permutations(&[kept, paused, paused_otherwise]) {
+        let register = all(&order);
+        let reading = register.read().expect("not empty");
+        assert!(!reading.undecided && reading.snapshot.collection_paused, "{reading:?}");
+    }
+}

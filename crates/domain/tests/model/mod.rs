@@ -120,6 +120,8 @@ pub struct Setting {
     pub priced: bool,
     /// Only payments are sent to the endpoint, no subscriptions.
     pub payments_only: bool,
+    /// Stripe stamps the first event of a subscription late and the last one early; it does not promise to be exact.
+    pub stamps_badly: bool,
 }
 
 /// What is true at the end.
@@ -190,9 +192,14 @@ impl Stripe {
     }
 
     fn say(&mut self, sub: usize, word: Word) {
+        let at = match word {
+            Word::Created if self.setting.stamps_badly => self.now + 5,
+            Word::Deleted if self.setting.stamps_badly => self.now - 5,
+            _ => self.now,
+        };
         let event = Event {
             sub,
-            at: self.now,
+            at,
             now: self.subs[sub].clone(),
             word,
         };
