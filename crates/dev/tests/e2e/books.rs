@@ -1,0 +1,162 @@
+//! What is left in the database and in the queues, read without any code of the services.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use tokio_postgres::Client;
+
+use super::house::{House, until};
+use super::load::Ledger;
+
+/// Queues that hold events or alerts that somebody still has to look at.
+pub const QUEUES: [&str; 6] = [
+    "billing.events",
+    "archive.events",
+    "alerts.raise",
+    "escrow.events",
+    "checkout.events",
+    "escrow.commands",
+];
+const STEPS: [&str; 7] = [
+    "",
+    ".retry.1s",
+    ".retry.5s",
+    ".retry.30s",
+    ".retry.2m",
+    ".retry.10m",
+    ".parked",
+];
+
+/// Messages that stand ready, by queue, where there are any.
+pub async fn queued(amqp_url: &str) -> BTreeMap<String, u32> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let mut found = BTreeMap::new();
+    for queue in QUEUES {
+        for step in STEPS {
+            let name = format!("{queue}{step}");
+            let passive = QueueDeclareOptions {
+                passive: true,
+                durable: true,
+                ..QueueDeclareOptions::default()
+            };
+            let declared = channel
+                .queue_declare(name.as_str().into(), passive, FieldTable::default())
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            if declared.message_count() > 0 {
+                found.insert(name, declared.message_count());
+            }
+        }
+    }
+    drop(connection.close(200, "read".into()).await);
+    found
+}
+
+/// Asserts that no message was set aside, whatever else still waits.
+pub async fn assert_nothing_parked(amqp_url: &str) {
+    let parked: Vec<_> = queued(amqp_url)
+        .await
+        .into_iter()
+        .filter(|(name, _)| name.ends_with(".parked"))
+        .collect();
+    assert!(parked.is_empty(), "{parked:?}");
+}
+
+/// Rows of the archive.
+pub async fn archived(database: &Client) -> usize {
+    let row = database
+        .query_one("SELECT count(*) FROM billing_events", &[])
+        .await
+        .unwrap();
+    usize::try_from(row.get::<_, i64>(0)).unwrap()
+}
+
+/// Waits until everything that was accepted is in the archive and no queue holds a message; says how long that took.
+pub async fn drained(house: &House, database: &Client, ledger: &Ledger, at_most: Duration) -> Duration {
+    until(
+        "every accepted event is archived and the queues are empty",
+        at_most,
+        || async {
+            archived(database).await >= ledger.accepted.len() && queued(house.broker.amqp_url()).await.is_empty()
+        },
+    )
+    .await
+}
+
+/// Asserts that the archive holds every accepted event exactly once, byte for byte and decided, each decision once, and
+/// nothing else. Gives the number of deliveries of each event.
+pub async fn assert_archive(database: &Client, ledger: &Ledger) -> BTreeMap<String, i32> {
+    let rows = database
+        .query(
+            "SELECT stripe_event_id, consumer, status, outcome, payload, deliveries FROM billing_events",
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut deliveries = BTreeMap::new();
+    let mut by_billing = Vec::new();
+    for row in rows {
+        let id: String = row.get("stripe_event_id");
+        let sent = ledger.accepted.get(&id);
+        let sent = sent.unwrap_or_else(|| panic!("{id} is in the archive and was never accepted"));
+        let payload: Option<String> = row.get("payload");
+        assert_eq!(
+            payload.unwrap_or_default().as_bytes(),
+            &sent.body[..],
+            "{id}, byte for byte"
+        );
+        let status: String = row.get("status");
+        assert_eq!(status, "decided", "{id}: {}", row.get::<_, String>("outcome"));
+        if row.get::<_, String>("consumer") == "billing" {
+            by_billing.push(id.clone());
+        }
+        let doubled = deliveries.insert(id.clone(), row.get("deliveries")).is_some();
+        assert!(!doubled, "{id} is in the archive twice");
+    }
+    let lost: Vec<&String> = ledger
+        .accepted
+        .keys()
+        .filter(|id| !deliveries.contains_key(*id))
+        .collect();
+    assert!(lost.is_empty(), "{} accepted events are lost: {lost:?}", lost.len());
+
+    let rows = database
+        .query(
+            "SELECT event_id, count(*) FROM billing_decisions GROUP BY event_id",
+            &[],
+        )
+        .await
+        .unwrap();
+    let decisions: BTreeMap<String, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let doubled: Vec<_> = decisions.iter().filter(|(_, count)| **count != 1).collect();
+    assert!(doubled.is_empty(), "decided more than once: {doubled:?}");
+    by_billing.sort();
+    assert!(
+        by_billing.iter().eq(decisions.keys()),
+        "each event of billing has its decision"
+    );
+    deliveries
+}
+
+/// Unresolved alerts: their keys and counts.
+pub async fn alerts(database: &Client) -> BTreeMap<String, i64> {
+    let rows = database
+        .query(
+            "SELECT alert_key, occurrences FROM billing_alerts WHERE NOT resolved",
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let doubled = found.insert(row.get::<_, String>(0), row.get(1)).is_some();
+        assert!(!doubled, "{} has two unresolved alerts", row.get::<_, String>(0));
+    }
+    found
+}
