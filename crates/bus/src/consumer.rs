@@ -40,6 +40,8 @@ use crate::verdict::{BatchError, Verdict};
 use settle::{Settled, Settler};
 
 const CONSUMER_TAG: &str = "holdfast";
+/// How long a consumer waits at its start for the publisher to declare the queues.
+const TOPOLOGY_WAIT: Duration = Duration::from_secs(10);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 
@@ -129,6 +131,11 @@ enum SessionError {
 /// Consumes until `cancel` is cancelled, reconnecting as often as it takes; then drains.
 pub async fn run<H: BatchHandler>(spec: ConsumerSpec, handler: H, cancel: CancellationToken) -> Drained {
     let handler = Arc::new(handler);
+    // The publisher declares the queues. Without it the broker may still hold them, so the wait has an end.
+    tokio::select! {
+        () = cancel.cancelled() => return Drained { unfinished: 0 },
+        _ = spec.publisher.wait_ready(TOPOLOGY_WAIT) => {}
+    }
     let mut backoff = Backoff::new();
     let queue = spec.family.name.clone();
     while !cancel.is_cancelled() {

@@ -10,6 +10,7 @@
 mod alerts;
 mod connection;
 pub mod consumer;
+mod database;
 pub mod headers;
 mod incoming;
 mod outbox;
@@ -27,6 +28,7 @@ use chrono::{DateTime, Utc};
 pub use alerts::{ALERT_TYPE, AlertFallback, AlertMessage, AlertRaiser, AlertRaiserConfig, FallbackResult};
 pub use connection::{BrokerConfig, ConnectError};
 pub use consumer::{BatchHandler, ConsumerSpec, Drained};
+pub use database::{DatabaseWatch, alert_row, alerts_into};
 pub use headers::Headers;
 pub use incoming::Incoming;
 pub use outbox::relay_outbox;

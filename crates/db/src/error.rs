@@ -107,6 +107,18 @@ fn says_unavailable(code: &SqlState) -> bool {
         )
 }
 
+/// An error with its causes on one line, for logs and for the reason of a message that is set aside.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 /// Names the operation that failed, where an error of the driver becomes ours.
 pub trait During<T> {
     /// # Errors

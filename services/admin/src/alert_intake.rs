@@ -4,16 +4,9 @@
 //! deadlocking. A batch that is delivered again after a lost ack raises counts that were raised already: a count can be too
 //! high, the number of rows never.
 
-use bus::{AlertMessage, BatchError, BatchHandler, Incoming, Verdict};
+use bus::{AlertMessage, BatchError, BatchHandler, Incoming, Verdict, alert_row};
 use db::Database;
 use db::alerts::{AlertRow, raise_alert};
-use domain::alert::Severity;
-use serde_json::{Map, Value};
-
-use crate::failure;
-
-/// The longest key that the table takes.
-const MAX_KEY_CHARS: usize = 600;
 
 /// Stores alerts.
 #[derive(Debug, Clone)]
@@ -37,26 +30,9 @@ impl BatchHandler for AlertIntake {
         rows.sort_by(|a, b| a.alert_key.cmp(&b.alert_key));
         store(&self.database, &rows)
             .await
-            .map_err(|error| failure::of_batch(&error))?;
+            .map_err(|error| BatchError::of_database(&error))?;
         Ok(verdicts)
     }
-}
-
-/// Stores one alert: for a process that has the database while the broker is away.
-pub(crate) async fn store_one(database: &Database, message: AlertMessage) -> Result<(), StoreError> {
-    let row = row_of(message).map_err(StoreError::Unreadable)?;
-    store(database, std::slice::from_ref(&row))
-        .await
-        .map_err(StoreError::Store)
-}
-
-/// Why one alert was not stored.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    #[error("the alert cannot be stored: {0}")]
-    Unreadable(String),
-    #[error("the alert was not stored")]
-    Store(#[source] db::DbError),
 }
 
 async fn store(database: &Database, rows: &[AlertRow]) -> Result<(), db::DbError> {
@@ -78,62 +54,13 @@ async fn store(database: &Database, rows: &[AlertRow]) -> Result<(), db::DbError
 fn read(body: &[u8]) -> Result<AlertRow, String> {
     let message: AlertMessage =
         serde_json::from_slice(body).map_err(|error| format!("the body is not an alert: {error}"))?;
-    row_of(message)
-}
-
-/// The row of a message, in the form that the table's constraints ask for.
-fn row_of(message: AlertMessage) -> Result<AlertRow, String> {
-    let severity =
-        Severity::parse(&message.severity).ok_or_else(|| "the alert's severity is none of ours".to_owned())?;
-    if message.key.is_empty() || message.key.chars().count() > MAX_KEY_CHARS {
-        return Err(format!(
-            "the alert's key is empty or longer than {MAX_KEY_CHARS} characters"
-        ));
-    }
-    let occurrences = i64::try_from(message.occurrences).unwrap_or(i64::MAX);
-    if occurrences < 1 {
-        return Err("the alert stands for no occurrence".to_owned());
-    }
-    let (first, last) = (message.first_seen_at, message.last_seen_at);
-    Ok(AlertRow {
-        alert_key: storable(message.key),
-        kind: storable(message.kind),
-        severity,
-        subject: storable(message.subject),
-        summary: storable(message.summary),
-        details: Value::Object(details(message.details)),
-        occurrences,
-        first_seen_at: first.min(last),
-        last_seen_at: last.max(first),
-    })
-}
-
-/// Postgres stores every character but NUL.
-fn storable(text: String) -> String {
-    if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
-    } else {
-        text
-    }
-}
-
-fn details(given: Map<String, Value>) -> Map<String, Value> {
-    let clean = |value| match value {
-        Value::String(text) => Value::String(storable(text)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value,
-        // Details are pairs of texts; whatever else comes is kept as its text.
-        Value::Array(_) | Value::Object(_) => Value::String(storable(value.to_string())),
-    };
-    given
-        .into_iter()
-        .map(|(name, value)| (storable(name), clean(value)))
-        .collect()
+    alert_row(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn message() -> Value {
         json!({

@@ -16,7 +16,7 @@ use metrics::Counter;
 use service_kit::clock::Clock;
 use stripe_gateway::envelope::{self, Envelope, Form};
 
-use crate::{NAME, failure};
+use crate::NAME;
 
 /// Types that get a counter of their own; Stripe has about half as many. The rest count as `other`.
 const MAX_TYPES: usize = 600;
@@ -184,7 +184,7 @@ impl BatchHandler for Archive {
         if !events.is_empty() {
             let rows = events.iter().map(Event::row).collect::<Vec<_>>();
             let stored = async { archive_events(&self.database.conn().await?, &rows).await };
-            stored.await.map_err(|error| failure::of_batch(&error))?;
+            stored.await.map_err(|error| BatchError::of_database(&error))?;
         }
         for event in &events {
             self.count(&event.envelope.kind);

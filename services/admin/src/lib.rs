@@ -12,7 +12,6 @@ mod alert_intake;
 mod archive;
 mod config;
 mod consumer;
-mod failure;
 mod http;
 pub mod replay;
 mod upkeep;
@@ -21,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
-use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, topology};
+use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, alerts_into, topology};
 use db::{Database, OpenError};
 use secrecy::ExposeSecret;
 use service_kit::auth::Authenticator;
@@ -121,7 +120,7 @@ impl Admin {
         let database = self.database.clone();
         readiness.register(format!("{NAME}: database"), move || {
             let database = database.clone();
-            async move { database.ping().await.map_err(|error| failure::chain(&error)) }
+            async move { database.ping().await.map_err(|error| db::error::chain(&error)) }
         });
         let publisher = self.publisher.clone();
         readiness.register(format!("{NAME}: broker"), move || {
@@ -151,11 +150,8 @@ impl Admin {
 }
 
 fn own_raiser(publisher: &Publisher, database: &Database, clock: &Clock) -> AlertRaiser {
-    let (clock, database) = (clock.clone(), database.clone());
+    let clock = clock.clone();
     let mut config = AlertRaiserConfig::new(publisher.clone(), Arc::new(move || clock.now()));
-    config.fallback = Some(Arc::new(move |message| {
-        let database = database.clone();
-        Box::pin(async move { Ok(alert_intake::store_one(&database, message).await?) })
-    }));
+    config.fallback = Some(alerts_into(database.clone()));
     AlertRaiser::start(config)
 }

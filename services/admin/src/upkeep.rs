@@ -7,8 +7,6 @@ use db::{Database, DbError};
 use domain::alert::{Alert, AlertKind};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure;
-
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// Months are made half a year ahead, so that many rounds may fail before one is missing.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -18,7 +16,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 pub(crate) async fn count_alerts(database: Database, stop: CancellationToken) {
     loop {
         if let Err(error) = count_once(&database).await {
-            tracing::debug!(error = failure::chain(&error), "unresolved alerts were not counted");
+            tracing::debug!(error = db::error::chain(&error), "unresolved alerts were not counted");
         }
         if pause(COUNT_EVERY, &stop).await {
             return;
@@ -44,7 +42,7 @@ pub(crate) async fn keep_partitions(database: Database, alerts: AlertRaiser, sto
         let next = match partitions_once(&database, &alerts).await {
             Ok(()) => PARTITIONS_EVERY,
             Err(error) => {
-                tracing::warn!(error = failure::chain(&error), "partitions were not looked after");
+                tracing::warn!(error = db::error::chain(&error), "partitions were not looked after");
                 TRY_AGAIN_AFTER
             }
         };

@@ -2,6 +2,7 @@
 //!
 //! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false).
 
+use db::{Database, DatabaseConfig};
 use domain::billing::authority::Binding;
 use secrecy::SecretString;
 use service_kit::config::{Reader, shape};
@@ -24,13 +25,16 @@ pub struct BillingConfig {
 impl BillingConfig {
     /// Reads the variables of this module.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let database = r.required("DATABASE_URL", shape::url(&["postgres", "postgresql"]));
+        let database = r.required(
+            "DATABASE_URL",
+            shape::url(&["postgres", "postgresql"]).and_then(openable),
+        );
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
         let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
         Some(Self {
-            database_url: database?.into(),
+            database_url: database?,
             amqp_url: amqp?.into(),
             jwt_secret: jwt_secret?,
             livemode: livemode?,
@@ -41,4 +45,12 @@ impl BillingConfig {
             },
         })
     }
+}
+
+/// A URL that the driver refuses is a wrong value, to be told with all others. Nothing is connected.
+fn openable(url: String) -> Result<SecretString, String> {
+    let url = SecretString::from(url);
+    Database::open(&DatabaseConfig::new(url.clone(), crate::NAME))
+        .map(|_| url)
+        .map_err(|error| format!("is refused: {error}"))
 }

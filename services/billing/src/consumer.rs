@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bus::{AlertRaiser, BatchError, BatchHandler, Incoming, Verdict};
+use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use chrono::{DateTime, Utc};
 use db::{Database, in_txn};
-use domain::alert::{Alert, AlertKind};
 use domain::billing::authority::Binding;
 use domain::billing::decision::{Decision, Guard, Outcome};
 use service_kit::clock::Clock;
@@ -25,8 +24,6 @@ pub(crate) struct Decider {
     pub(crate) clock: Clock,
     pub(crate) livemode: bool,
     pub(crate) binding: Binding,
-    /// Told when the database is away.
-    pub(crate) alerts: AlertRaiser,
     /// Wakes the relay after a batch that wrote to the outbox.
     pub(crate) nudge: Arc<Notify>,
 }
@@ -45,10 +42,7 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
-        let report = self
-            .decide(&readings, now)
-            .await
-            .map_err(|error| self.batch_error(&error))?;
+        let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
         for ((place, reading), decision) in places.into_iter().zip(&readings).zip(&report.decisions) {
             record(reading, *decision, now);
             if let (
@@ -91,20 +85,6 @@ impl Decider {
             }
         }
     }
-
-    fn batch_error(&self, error: &BillingError) -> BatchError {
-        let reason = chain(error);
-        match error {
-            BillingError::Database(source) if source.is_unavailable() => {
-                let summary =
-                    "Billing decides nothing because its database does not answer; events wait in their queue.";
-                self.alerts
-                    .raise(Alert::new(AlertKind::DatabaseUnavailable, crate::NAME, summary).with("reason", &reason));
-                BatchError::unavailable(reason)
-            }
-            BillingError::Database(_) | BillingError::Raced(_) => BatchError::failed(reason),
-        }
-    }
 }
 
 /// A message that is no event parks; whether an event parks is known when it has been decided.
@@ -115,15 +95,11 @@ fn verdict_of_reading(message: &Result<Reading<'_>, String>) -> Verdict {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+fn batch_error(error: &BillingError) -> BatchError {
+    match error {
+        BillingError::Database(error) => BatchError::of_database(error),
+        BillingError::Raced(_) => BatchError::failed(error),
     }
-    text
 }
 
 /// One count and, for what a person may ask about, one log line per event.

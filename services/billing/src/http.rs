@@ -1,5 +1,7 @@
 //! `PUT` and `GET /api/clients/{client_id}`, and the client's timeline.
 
+use std::sync::Arc;
+
 use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use actix_web::{HttpResponse, http::StatusCode};
 use chrono::{DateTime, Utc};
@@ -13,7 +15,7 @@ use domain::ids::{self, OrgId};
 use domain::money::Currency;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use service_kit::auth::{Principal, Role};
+use service_kit::auth::{Authenticator, Principal, Role};
 use service_kit::problem::Problem;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -25,32 +27,43 @@ const MAX_PAGE: i64 = 200;
 
 /// What the routes need.
 #[derive(Clone)]
-pub(crate) struct Deps {
+pub(crate) struct Desk {
     pub(crate) database: Database,
-    pub(crate) nudge: std::sync::Arc<Notify>,
+    pub(crate) authenticator: Authenticator,
+    /// Wakes the relay after a registration that released events.
+    pub(crate) nudge: Arc<Notify>,
 }
 
-pub(crate) fn configure(config: &mut ServiceConfig, deps: Deps) {
-    config
-        .app_data(Data::new(deps))
-        .service(
-            web::resource("/api/clients/{client_id}")
-                .route(web::put().to(put_client))
-                .route(web::get().to(get_client)),
-        )
-        .service(web::resource("/api/clients/{client_id}/timeline").route(web::get().to(get_timeline)));
+impl Desk {
+    /// Adds the routes.
+    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+        let desk = Data::from(Arc::clone(self));
+        let authenticator = Data::new(self.authenticator.clone());
+        let resource = |path: &str| {
+            web::resource(path)
+                .app_data(desk.clone())
+                .app_data(authenticator.clone())
+        };
+        config
+            .service(
+                resource("/api/clients/{client_id}")
+                    .route(web::put().to(put_client))
+                    .route(web::get().to(get_client)),
+            )
+            .service(resource("/api/clients/{client_id}/timeline").route(web::get().to(get_timeline)));
+    }
 }
 
 async fn put_client(
     caller: Principal,
     path: Path<String>,
     body: Json<Value>,
-    deps: Data<Deps>,
+    desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
     caller.require_service()?;
     let client = valid_client(&path)?;
     let request = ClientRequest::read(&body)?;
-    let done = register(&deps.database, &request.registration(&client))
+    let done = register(&desk.database, &request.registration(&client))
         .await
         .map_err(|error| refusal(&error, &client))?;
     if done.released > 0 {
@@ -59,7 +72,7 @@ async fn put_client(
             released = done.released,
             "events that waited for this client are decided now"
         );
-        deps.nudge.notify_one();
+        desk.nudge.notify_one();
     }
     let status = if done.is_new {
         StatusCode::CREATED
@@ -69,8 +82,8 @@ async fn put_client(
     Ok(HttpResponse::build(status).json(ClientAnswer::of(&done.client)))
 }
 
-async fn get_client(caller: Principal, path: Path<String>, deps: Data<Deps>) -> Result<HttpResponse, Problem> {
-    let row = visible_client(&caller, &path, &deps.database).await?;
+async fn get_client(caller: Principal, path: Path<String>, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
+    let row = visible_client(&caller, &path, &desk.database).await?;
     Ok(HttpResponse::Ok().json(ClientAnswer::of(&row)))
 }
 
@@ -78,14 +91,14 @@ async fn get_timeline(
     caller: Principal,
     path: Path<String>,
     page: Query<Page>,
-    deps: Data<Deps>,
+    desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
-    let row = visible_client(&caller, &path, &deps.database).await?;
+    let row = visible_client(&caller, &path, &desk.database).await?;
     let limit = page.limit.unwrap_or(50);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(invalid("limit", &format!("limit has to be between 1 and {MAX_PAGE}")));
     }
-    let conn = deps.database.conn().await.map_err(|error| database_problem(&error))?;
+    let conn = desk.database.conn().await.map_err(|error| database_problem(&error))?;
     // One more than was asked for tells whether there is another page.
     let mut rows = list_timeline(&conn, row.client_id.as_str(), page.before, limit + 1)
         .await

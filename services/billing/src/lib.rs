@@ -14,18 +14,21 @@ mod http;
 mod pipeline;
 mod reading;
 mod register;
-mod relay;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
+use bus::consumer::{self as bus_consumer, ConsumerSpec};
+use bus::relay::RelaySpec;
+use bus::topology::QueueFamily;
 use bus::{
-    AlertRaiser, AlertRaiserConfig, BrokerConfig, ConsumerSpec, Publisher, PublisherConfig, Topology,
-    consumer as bus_consumer, topology,
+    AlertRaiser, AlertRaiserConfig, BrokerConfig, DatabaseWatch, Publisher, PublisherConfig, Topology, alerts_into,
+    relay_outbox, topology,
 };
 use db::{Database, DatabaseConfig, OpenError};
 use secrecy::ExposeSecret;
+use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
 use tokio::sync::Notify;
@@ -37,6 +40,7 @@ pub use config::BillingConfig;
 pub use error::BillingError;
 
 use consumer::Decider;
+use http::Desk;
 
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "billing";
@@ -45,24 +49,25 @@ pub const NAME: &str = "billing";
 const CONSUMERS: usize = 2;
 /// Events in one batch, and so in one transaction.
 const MAX_BATCH: u16 = 128;
+/// The relay looks at the outbox at least this often, should a nudge be lost.
+const RELAY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Billing at work. Its routes go onto a server that may be shared with other services.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Billing {
     database: Database,
     publisher: Publisher,
     alerts: AlertRaiser,
-    nudge: Arc<Notify>,
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
+    desk: Arc<Desk>,
+    work: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Billing {
-    /// Starts connecting to the broker and the database and returns at once. Needs a Tokio runtime, and the metrics recorder
-    /// installed. Consumers stop taking messages when `stop` is cancelled.
+    /// Starts consuming and returns at once: a broker or a database that is away is waited for. Cancelling `stop` ends intake;
+    /// [`Self::wait`] then waits for what is in hand. Needs a Tokio runtime, and the metrics recorder installed.
     ///
     /// # Errors
-    /// When the database's URL cannot be used.
+    /// When the database's URL cannot be used; an absent server is no error.
     pub fn start(config: &BillingConfig, clock: Clock, stop: CancellationToken) -> Result<Self, OpenError> {
         let database = Database::open(&DatabaseConfig::new(config.database_url.clone(), NAME))?;
         let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
@@ -77,95 +82,104 @@ impl Billing {
             Arc::new(move || clock.now())
         };
         let alerts = AlertRaiser::start(AlertRaiserConfig {
-            fallback: Some(relay::alert_fallback(database.clone())),
+            fallback: Some(alerts_into(database.clone())),
             ..AlertRaiserConfig::new(publisher.clone(), Arc::clone(&time))
         });
         let nudge = Arc::new(Notify::new());
-        let decider = Decider {
-            database: database.clone(),
-            clock,
-            livemode: config.livemode,
-            binding: config.binding,
+        let handler = DatabaseWatch {
+            name: NAME,
+            handler: Decider {
+                database: database.clone(),
+                clock: clock.clone(),
+                livemode: config.livemode,
+                binding: config.binding,
+                nudge: Arc::clone(&nudge),
+            },
             alerts: alerts.clone(),
-            nudge: Arc::clone(&nudge),
         };
-        let mut tasks = JoinSet::new();
-        let family = Topology::holdfast().family(topology::BILLING_EVENTS).cloned();
-        for family in std::iter::repeat_n(family, CONSUMERS).flatten() {
-            let spec = ConsumerSpec {
-                max_batch: MAX_BATCH,
-                prefetch: MAX_BATCH * 2,
-                ..ConsumerSpec::new(
-                    broker.clone(),
-                    family,
-                    publisher.clone(),
-                    alerts.clone(),
-                    Arc::clone(&time),
-                )
-            };
-            let (decider, stop) = (decider.clone(), stop.clone());
-            tasks.spawn(async move {
-                let drained = bus_consumer::run(spec, decider, stop).await;
-                if drained.unfinished > 0 {
-                    tracing::warn!(
-                        unfinished = drained.unfinished,
-                        "billing stopped with events in hand, they come again"
-                    );
-                }
-            });
+        let spec = ConsumerSpec {
+            max_batch: MAX_BATCH,
+            prefetch: MAX_BATCH * 2,
+            ..ConsumerSpec::new(
+                broker,
+                QueueFamily::new(topology::BILLING_EVENTS),
+                publisher.clone(),
+                alerts.clone(),
+                time,
+            )
+        };
+        let mut work = JoinSet::new();
+        for _ in 0..CONSUMERS {
+            work.spawn(consume(spec.clone(), handler.clone(), stop.clone()));
         }
-        tasks.spawn(relay::run(relay::Relay {
-            database: database.clone(),
+        let relay = RelaySpec {
+            name: NAME.to_owned(),
             publisher: publisher.clone(),
             alerts: alerts.clone(),
             nudge: Arc::clone(&nudge),
-            stop: stop.clone(),
-        }));
+            interval: RELAY_INTERVAL,
+        };
+        work.spawn(relay_outbox(relay, database.clone(), stop));
+        let authenticator = Authenticator::hs256(&config.jwt_secret, clock);
+        let desk = Arc::new(Desk {
+            database: database.clone(),
+            authenticator,
+            nudge,
+        });
         Ok(Self {
             database,
             publisher,
             alerts,
-            nudge,
-            stop,
-            tasks,
+            desk,
+            work: Arc::new(Mutex::new(work)),
         })
     }
 
-    /// What adds the routes; for `service_kit::http::Server::routes`. They need `web::Data<Authenticator>`.
-    pub fn routes(&self) -> impl Fn(&mut ServiceConfig) + Clone + Send + Sync + 'static {
-        let deps = http::Deps {
-            database: self.database.clone(),
-            nudge: Arc::clone(&self.nudge),
-        };
-        move |config| http::configure(config, deps.clone())
+    /// Adds the routes.
+    pub fn routes(&self, config: &mut ServiceConfig) {
+        self.desk.configure(config);
     }
 
-    /// Adds the checks that broker and database answer.
+    /// Adds the checks that the database and the broker answer.
     pub fn register_checks(&self, readiness: &Readiness) {
+        let database = self.database.clone();
+        readiness.register(format!("{NAME}: database"), move || {
+            let database = database.clone();
+            async move { database.ping().await.map_err(|error| db::error::chain(&error)) }
+        });
         let publisher = self.publisher.clone();
         readiness.register(format!("{NAME}: broker"), move || {
             let answer = publisher.check().map_err(|error| error.to_string());
             async move { answer }
         });
-        let database = self.database.clone();
-        readiness.register(format!("{NAME}: database"), move || {
-            let database = database.clone();
-            async move { database.ping().await.map_err(|error| error.to_string()) }
-        });
     }
 
-    /// Waits until consumers and relay have ended after `stop`, and closes the connections.
-    pub async fn close(mut self, at_most: Duration) {
-        self.stop.cancel();
-        if tokio::time::timeout(at_most, async { while self.tasks.join_next().await.is_some() {} })
-            .await
-            .is_err()
-        {
-            tracing::warn!("billing did not drain in time; what was in hand comes again");
+    /// Waits until everything that was started has ended, which it does after the stop and not before.
+    pub async fn wait(&self) {
+        let mut work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(ended) = work.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of billing ended badly");
+                return;
+            }
         }
-        if !self.alerts.flush(Duration::from_secs(2)).await {
+    }
+
+    /// Sends the alerts that are left and closes the connections. Call it after [`Self::wait`].
+    pub async fn close(&self, at_most: Duration) {
+        if !self.alerts.flush(at_most / 2).await {
             tracing::warn!(alerts = self.alerts.pending(), "alerts were left unsent");
         }
-        self.publisher.close(Duration::from_secs(2)).await;
+        self.publisher.close(at_most / 2).await;
+    }
+}
+
+async fn consume(spec: ConsumerSpec, handler: DatabaseWatch<Decider>, stop: CancellationToken) {
+    let drained = bus_consumer::run(spec, handler, stop).await;
+    if drained.unfinished > 0 {
+        tracing::warn!(
+            unfinished = drained.unfinished,
+            "billing stopped with events in hand, they come again"
+        );
     }
 }

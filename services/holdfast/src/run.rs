@@ -8,11 +8,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use actix_web::web;
 use admin::Admin;
 use anyhow::Context as _;
 use billing::Billing;
-use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::config::{self, ProcessEnv};
 use service_kit::drain::{DEADLINE, Parts, Signals, Stopped};
@@ -71,6 +69,7 @@ fn end(stopped: &Stopped) -> ExitCode {
 /// What has connections that are closed at the end.
 struct Running {
     ingest: Option<WebhookIngest>,
+    billing: Option<Billing>,
     admin: Option<Admin>,
 }
 
@@ -84,20 +83,15 @@ impl Running {
     ) -> anyhow::Result<(Server, Self)> {
         let clock = Clock::default();
         let stop = parts.stop_token();
-        if let Some(config) = settings.billing {
-            let authenticator = web::Data::new(Authenticator::hs256(&config.jwt_secret, clock.clone()));
-            let billing = Billing::start(&config, clock.clone(), stop.clone())?;
+        let billing = settings
+            .billing
+            .map(|config| Billing::start(&config, clock.clone(), stop.clone()))
+            .transpose()?;
+        if let Some(billing) = billing.clone() {
             billing.register_checks(readiness);
-            let routes = billing.routes();
-            server = server.routes(move |config| {
-                config.app_data(authenticator.clone());
-                routes(config);
-            });
-            let stop = stop.clone();
-            parts.spawn(billing::NAME, async move {
-                stop.cancelled().await;
-                billing.close(DEADLINE).await;
-            });
+            let work = billing.clone();
+            parts.spawn(billing::NAME, async move { work.wait().await });
+            server = server.routes(move |config| billing.routes(config));
         }
         let admin = settings
             .admin
@@ -118,12 +112,15 @@ impl Running {
             ingest.register_checks(readiness);
             server = server.routes(move |config| ingest.routes(config));
         }
-        Ok((server, Self { ingest, admin }))
+        Ok((server, Self { ingest, billing, admin }))
     }
 
     async fn close(self) {
         if let Some(ingest) = &self.ingest {
             ingest.close(CLOSE_LIMIT).await;
+        }
+        if let Some(billing) = &self.billing {
+            billing.close(CLOSE_LIMIT).await;
         }
         if let Some(admin) = &self.admin {
             admin.close(CLOSE_LIMIT).await;

@@ -10,7 +10,6 @@ use db::DbError;
 use service_kit::problem::Problem;
 use service_kit::request_id::RequestId;
 
-use crate::failure;
 use crate::replay::ReplayError;
 
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -73,7 +72,7 @@ fn of_database(error: &DbError) -> Problem {
     let id = request_id.as_ref().map(RequestId::as_str);
     tracing::error!(
         request_id = id,
-        error = failure::chain(error),
+        error = db::error::chain(error),
         "a request failed in the database"
     );
     if error.is_unavailable() {

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
-use actix_web::web::Data;
 use billing::{Billing, BillingConfig};
 use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, headers, topology};
 use domain::billing::authority::Binding;
@@ -30,7 +29,7 @@ use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use service_kit::auth::{Authenticator, Claims, Role, sign};
+use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
@@ -135,9 +134,13 @@ impl World {
         self.billing.lock().unwrap().push(another);
     }
 
-    /// Drops every instance where it stands, as `kill -9` would. The port is answered no longer.
-    pub fn abort(&self) {
-        self.billing.lock().unwrap().clear();
+    /// Drops what every instance has at work where it stands, as `kill -9` would. Routes are still answered.
+    pub async fn abort(&self) {
+        let instances = std::mem::take(&mut *self.billing.lock().unwrap());
+        for billing in instances {
+            // Whoever waits takes the tasks over, and who stops waiting drops them.
+            drop(tokio::time::timeout(Duration::ZERO, billing.wait()).await);
+        }
     }
 
     pub async fn send(&self, event: &Event) {
@@ -262,12 +265,8 @@ fn start(db: &TestDb, broker: &TestBroker, binding: Binding, stop: &Cancellation
 fn serve(billing: &Billing, stop: &CancellationToken) -> SocketAddr {
     let readiness = Readiness::new(stop.clone());
     let metrics = Metrics::install().unwrap();
-    let authenticator = Data::new(Authenticator::hs256(&SecretString::from(JWT_SECRET), Clock::System));
-    let routes = billing.routes();
-    let server = Server::new(HttpSettings::for_tests(), readiness, metrics).routes(move |config| {
-        config.app_data(authenticator.clone());
-        routes(config);
-    });
+    let routes = billing.clone();
+    let server = Server::new(HttpSettings::for_tests(), readiness, metrics).routes(move |config| routes.routes(config));
     let bound = server.bind().unwrap();
     let address = bound.address();
     let token = stop.clone();
