@@ -280,6 +280,13 @@ fn the_window_ends_at_sixty_seconds_and_at_the_subscription() {
         invoice("sub_1", 9_000, "in_1", false),
     ];
     check(client(None, None), &far, with(SAME_ACT, ClientState::Active));
+    let linked = [
+        checkout("sub_1", 1_000, Some("in_1")),
+        invoice("sub_1", 9_000, "in_1", false),
+    ];
+    check(client(None, None), &linked, with(SAME_ACT, ClientState::Active));
+    let twin = [checkout("sub_1", 1_000, None), checkout("sub_1", 9_000, None)];
+    check(client(None, None), &twin, with(SAME_ACT, ClientState::Active));
     let another = [
         seen("sub_1", 10, 10, Status::PastDue),
         invoice("sub_1", 100, "in_1", false),

@@ -102,13 +102,12 @@ pub struct KnownAct {
 pub const ONE_ACT_WINDOW: u64 = 60;
 
 impl KnownAct {
-    /// Whether a payment of the same subscription is the same business act as this one (guard 6). Links by object, by invoice
-    /// and by the subscription's one purchase hold at any distance; the window catches pairs whose link Stripe does not show.
+    /// Whether a payment of the same subscription is the same business act as this one (guard 6). Links by invoice and by the
+    /// subscription's one purchase hold at any distance; the window catches pairs whose link Stripe does not show.
     #[must_use]
     pub fn is_same_as(&self, act: &Act, at: UnixSeconds) -> bool {
-        let same_object = self.act.object_id() == act.object_id();
         let same_invoice = self.act.invoice().is_some() && self.act.invoice() == act.invoice();
         let same_purchase = self.act.is_purchase() && act.is_purchase();
-        same_object || same_invoice || same_purchase || self.paid_at.distance(at) <= ONE_ACT_WINDOW
+        same_invoice || same_purchase || self.paid_at.distance(at) <= ONE_ACT_WINDOW
     }
 }
