@@ -26,6 +26,18 @@ pub(crate) struct Event {
     pub(crate) verbatim: Option<Value>,
 }
 
+impl Event {
+    /// The same occurrence under another id, which a body that is kept as it is has to name too.
+    pub(crate) fn twin(&self, id: String) -> Self {
+        let mut twin = self.clone();
+        if let Some(Value::Object(body)) = &mut twin.verbatim {
+            body.insert("id".to_owned(), Value::from(id.as_str()));
+        }
+        twin.id = id;
+        twin
+    }
+}
+
 /// The events so far, bounded.
 #[derive(Debug)]
 pub(crate) struct EventLog {

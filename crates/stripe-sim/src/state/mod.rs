@@ -234,10 +234,8 @@ impl World {
     /// Writes staged events to the log and gives them to the courier.
     pub(crate) fn commit(&mut self) {
         for event in std::mem::take(&mut self.fresh) {
-            let twin = chance(self.seed, "twin", self.events.total(), self.faults.deliveries.twin).then(|| Event {
-                id: self.ids.next("evt"),
-                ..event.clone()
-            });
+            let twin = chance(self.seed, "twin", self.events.total(), self.faults.deliveries.twin);
+            let twin = twin.then(|| event.twin(self.ids.next("evt")));
             for event in [Some(event), twin].into_iter().flatten() {
                 let event = Arc::new(event);
                 self.events.push(Arc::clone(&event));

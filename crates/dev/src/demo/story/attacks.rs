@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use stripe_gateway::signature::sign;
 
 use crate::demo::cast::{Player, Source};
+use crate::demo::promises::LIVEMODE;
 use crate::demo::stage::{Stage, VISA};
 use crate::demo::stripe::text;
 
@@ -138,7 +139,7 @@ async fn outside(stage: &Stage) -> anyhow::Result<()> {
     }
     stage.mark(|marks| {
         marks.outside.extend(ids);
-        marks.alerts.insert("livemode_mismatch:platform".to_owned(), 1);
+        marks.alerts.insert(LIVEMODE.to_owned(), 1);
     });
     stage
         .narrator
