@@ -151,8 +151,9 @@ impl World {
         join_all(events.into_iter().map(|event| self.send(event))).await;
     }
 
+    /// Publishes until it is confirmed, as Stripe sends until it is answered.
     pub async fn publish(&self, message: Outgoing) {
-        self.publisher.publish(message).await.unwrap();
+        testkit::eventually(SOON, || async { self.publisher.publish(message.clone()).await.is_ok() }).await;
     }
 
     /// Publishes any bytes as ingest would publish an event of a type.
