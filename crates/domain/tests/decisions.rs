@@ -338,19 +338,3 @@ fn a_payment_alone_activates_only_where_no_price_was_agreed() {
     let nothing = (Outcome::Ignored, None, Reason::ZeroAmount);
     check(client(None, None), &paid(euros(0)), with(nothing, pending));
 }
-
-/// When a contract changes, the state follows from the facts that are known.
-#[test]
-fn a_changed_contract_derives_the_state_anew() {
-    let mut client = client(None, None);
-    client.observe(&checkout("sub_1", 10, None));
-    assert_eq!((client.state, client.version), (ClientState::Active, 1));
-    assert_eq!(client.rederive(), None);
-    client.contract.price = PriceId::parse("price_1").ok();
-    let transition = client.rederive().expect("a change");
-    assert_eq!(
-        (transition.from, transition.to),
-        (ClientState::Active, ClientState::TrialPending)
-    );
-    assert_eq!((client.state, client.version), (ClientState::TrialPending, 2));
-}

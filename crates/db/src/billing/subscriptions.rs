@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::Transaction;
-use domain::billing::client::Subscription;
 use domain::billing::fact::{Act, KnownAct, ONE_ACT_WINDOW};
 use domain::billing::payment::Evidence;
+use domain::billing::register::Subscription;
 use domain::billing::subscription::{Rank, Snapshots};
 use domain::ids::{CheckoutSessionId, InvoiceId, SubscriptionId};
 use domain::time::UnixSeconds;

@@ -5,24 +5,13 @@ use std::collections::BTreeMap;
 use super::contract::Contract;
 use super::decision::{Decision, Guard, Outcome, Reason, Transition};
 use super::derive::{Derived, derive};
-use super::fact::{Fact, FactKind, KnownAct, Payment};
-use super::payment::Evidence;
+use super::fact::{Fact, FactKind};
+use super::register::{Subscription, Taken};
 use super::state::{ClientState, Speaker, may_become};
-use super::subscription::{Merged, Observation, Rank, Snapshots};
+use super::subscription::Observation;
 use crate::ids::SubscriptionId;
 use crate::money::Currency;
 use crate::time::UnixSeconds;
-
-/// What is known of one subscription of a client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subscription {
-    /// What events said it is; `None` before the first snapshot.
-    pub snapshots: Option<Snapshots>,
-    /// What payments say; counts while there is no snapshot.
-    pub evidence: Evidence,
-    /// Payments that took effect, as far as a repeat of them could arrive.
-    pub acts: Vec<KnownAct>,
-}
 
 /// A client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +30,6 @@ pub struct Client {
     pub subscriptions: BTreeMap<SubscriptionId, Subscription>,
 }
 
-/// What merging a fact came to, before the state is looked at.
-enum Taken {
-    /// It counts.
-    New,
-    /// It was merged and is the same business act as one before, or was known.
-    Repeat(Reason),
-    /// Something newer is known.
-    Old,
-    /// It would bring back what has ended.
-    AfterTheEnd,
-    /// It was looked at and says nothing.
-    Nothing(Reason),
-}
-
 impl Client {
     /// Takes a fact in that passed guards 1 to 3: merges it, derives the state, and says which guard explains the result.
     ///
@@ -64,7 +39,11 @@ impl Client {
         if !self.is_contracted(fact) {
             return Decision::unauthorised(Reason::PriceNotContracted);
         }
-        let taken = self.merge(fact);
+        let taken = self
+            .subscriptions
+            .entry(fact.subscription.clone())
+            .or_default()
+            .merge(fact);
         let derived = derive(&self.contract, &self.subscriptions);
         let from = self.state;
         let changed = derived.state != from;
@@ -105,17 +84,6 @@ impl Client {
         }
     }
 
-    /// Derives the state anew, as when the contract changed, and says what changed.
-    pub fn rederive(&mut self) -> Option<Transition> {
-        let derived = derive(&self.contract, &self.subscriptions);
-        let from = self.state;
-        if derived.state == from || !may_become(from, derived.state, self.speaker_of(&derived)) {
-            return None;
-        }
-        self.adopt(derived);
-        Some(Transition { from, to: self.state })
-    }
-
     /// Whether price and currency are the agreed ones (BIL-13). An ended subscription activates nothing, whatever it cost.
     fn is_contracted(&self, fact: &Fact) -> bool {
         match &fact.kind {
@@ -128,18 +96,6 @@ impl Client {
                 self.contract
                     .currency
                     .is_none_or(|agreed| paid.is_none_or(|paid| paid == agreed))
-            }
-        }
-    }
-
-    fn merge(&mut self, fact: &Fact) -> Taken {
-        let subscription = self.subscriptions.entry(fact.subscription.clone()).or_default();
-        match &fact.kind {
-            FactKind::Snapshot { rank, observation } => subscription.merge_snapshot(*rank, fact.at, observation),
-            FactKind::Paid(payment) => subscription.merge_payment(payment, fact.at),
-            FactKind::Failed(_) => {
-                subscription.evidence = subscription.evidence.merge(Evidence::of_failure(fact.at));
-                Taken::New
             }
         }
     }
@@ -159,38 +115,5 @@ impl Client {
         self.state = derived.state;
         self.speaker = derived.speaker;
         self.current_period_end = derived.current_period_end;
-    }
-}
-
-impl Subscription {
-    fn merge_snapshot(&mut self, rank: Rank, at: UnixSeconds, observation: &Observation) -> Taken {
-        let incoming = Snapshots::new(rank, at, observation.clone());
-        let Some(snapshots) = &mut self.snapshots else {
-            self.snapshots = Some(incoming);
-            return Taken::New;
-        };
-        match snapshots.merge(&incoming) {
-            Merged::Changed => Taken::New,
-            Merged::Known => Taken::Repeat(Reason::SnapshotKnown),
-            Merged::Older => Taken::Old,
-            Merged::AfterTheEnd => Taken::AfterTheEnd,
-        }
-    }
-
-    fn merge_payment(&mut self, payment: &Payment, at: UnixSeconds) -> Taken {
-        if payment.amount.is_some_and(|amount| amount.minor == 0) {
-            return Taken::Nothing(Reason::ZeroAmount);
-        }
-        self.evidence = self.evidence.merge(Evidence::of_payment(at));
-        let known = self.acts.iter().any(|known| known.is_same_as(&payment.act, at));
-        self.acts.push(KnownAct {
-            act: payment.act.clone(),
-            paid_at: at,
-        });
-        if known {
-            Taken::Repeat(Reason::ActKnown)
-        } else {
-            Taken::New
-        }
     }
 }

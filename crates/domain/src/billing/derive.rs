@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::client::Subscription;
 use super::contract::Contract;
 use super::payment::Standing;
+use super::register::Subscription;
 use super::state::ClientState;
 use super::subscription::{Snapshots, Voice};
 use crate::ids::SubscriptionId;

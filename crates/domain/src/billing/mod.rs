@@ -16,5 +16,6 @@ pub mod decision;
 pub mod derive;
 pub mod fact;
 pub mod payment;
+pub mod register;
 pub mod state;
 pub mod subscription;
