@@ -108,7 +108,7 @@ impl World {
             topology: bus::Topology::holdfast(),
             // One channel: what a test sends in an order arrives in it.
             channels: 1,
-            ..PublisherConfig::new(BrokerConfig::new(&broker.amqp_url(), "test"))
+            ..PublisherConfig::new(BrokerConfig::new(broker.amqp_url(), "test"))
         });
         publisher.wait_ready(SOON).await.unwrap();
         bind_announcements(&broker).await;
