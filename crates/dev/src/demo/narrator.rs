@@ -53,7 +53,6 @@ impl Narrator {
         let title = self.paper.ink(Ink::Bold, title);
         let rest = self.paper.ink(Ink::Dim, &format!("{dots} {time}"));
         self.print(&format!("\n{title} {rest}"));
-        self.bar.enable_steady_tick(TICK);
     }
 
     /// Something that is done.
@@ -61,10 +60,18 @@ impl Narrator {
         self.print(&format!("  {} {line}", self.paper.ink(Ink::Good, "✓")));
     }
 
+    /// Something that did not come about.
+    pub(super) fn missed(&self, line: &str) {
+        self.print(&format!("  {} {line}", self.paper.ink(Ink::Bad, "✗")));
+    }
+
     /// Something that is going on; shown in a terminal only.
     pub(super) fn doing(&self, line: &str) {
-        self.bar.enable_steady_tick(TICK);
+        if self.bar.is_finished() {
+            self.bar.reset();
+        }
         self.bar.set_message(line.to_owned());
+        self.bar.enable_steady_tick(TICK);
     }
 
     /// A line of progress of the system's own.

@@ -51,7 +51,7 @@ impl Sabotage {
                 stage.stripe.sim("faults", &json!({"drop": 1.0})).await?;
                 stage.cancel(&player.subscription).await?;
                 stage.stripe.behave().await?;
-                stage.settle().await
+                stage.settle().await.map(drop)
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::state::State;
 const AT_ONCE: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Without any progress for so long, waiting is given up.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 pub(super) const VISA: &str = "pm_card_visa";
 pub(super) const FAILS: &str = "pm_card_chargeCustomerFail";
@@ -190,20 +190,20 @@ impl Stage {
     /// Waits until everything that was sent has arrived and is decided: no delivery left, no message in a queue, nothing in
     /// the outbox, every event that was answered 200 in the archive, every change of state announced, every alert raised.
     ///
-    /// Ends as soon as that holds. If it does not come to hold, the promises will say what is missing.
-    pub(super) async fn settle(&self) -> anyhow::Result<()> {
+    /// Ends as soon as that holds, or with `false` when nothing moves any more; the promises will say what is missing.
+    pub(super) async fn settle(&self) -> anyhow::Result<bool> {
         let mut best = usize::MAX;
         let mut since = Instant::now();
         loop {
             let left = self.left().await?;
             if left == 0 {
-                return Ok(());
+                return Ok(true);
             }
             if left < best {
                 (best, since) = (left, Instant::now());
             }
             if since.elapsed() > PATIENCE {
-                return Ok(());
+                return Ok(false);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -86,7 +86,12 @@ async fn settle(stage: &Stage) -> anyhow::Result<()> {
     stage
         .narrator
         .doing("waiting until every delivery is decided and every queue is empty");
-    stage.settle().await?;
-    stage.narrator.told("no delivery is left, every queue is empty");
+    if stage.settle().await? {
+        stage.narrator.told("no delivery is left, every queue is empty");
+    } else {
+        stage
+            .narrator
+            .missed("something is left that does not move; the promises below say what");
+    }
     Ok(())
 }

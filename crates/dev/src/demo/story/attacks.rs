@@ -60,18 +60,14 @@ async fn spoof(stage: &Stage) -> anyhow::Result<()> {
 
 /// Deliveries that Stripe never signed, straight to the front door.
 async fn forge(stage: &Stage) -> anyhow::Result<()> {
-    let players = stage.cast.players();
-    let target = players
-        .iter()
-        .find(|player| !player.subscription.is_empty())
-        .context("nobody subscribed")?;
+    let (target, canceled) = target(stage).await?;
     let now = chrono::Utc::now().timestamp();
     let run = stage.cast.other_org();
     let mut number = 0_usize;
     let mut post = async |secret: &str, at: i64, signed: bool| -> anyhow::Result<()> {
         number += 1;
         let id = format!("evt_forged_{run}_{number}");
-        let body = cancellation(&id, target, now);
+        let body = cancellation(&id, &canceled, now);
         let signature = sign(secret, body.as_bytes(), at);
         let (status, code) = stage.door.forge(body, signed.then_some(&signature)).await?;
         if status == 200 {
@@ -103,27 +99,33 @@ async fn forge(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cancellation(id: &str, target: &Player, now: i64) -> String {
-    let object = json!({
-        "id": target.subscription, "object": "subscription", "status": "canceled", "canceled_at": now,
-        "customer": target.customers.last(), "start_date": now, "items": {"object": "list", "data": []}, "metadata": {},
-    });
+/// A client whose subscription is worth canceling, and how Stripe would show it canceled.
+async fn target(stage: &Stage) -> anyhow::Result<(Player, Value)> {
+    let players = stage.cast.players();
+    let target = players.into_iter().find(|player| !player.subscription.is_empty());
+    let target = target.context("nobody subscribed")?;
+    let mut canceled = stage
+        .stripe
+        .get(&format!("/v1/subscriptions/{}", target.subscription))
+        .await?;
+    if let Some(fields) = canceled.as_object_mut() {
+        fields.insert("status".to_owned(), json!("canceled"));
+        fields.insert("canceled_at".to_owned(), json!(chrono::Utc::now().timestamp()));
+    }
+    Ok((target, canceled))
+}
+
+fn cancellation(id: &str, canceled: &Value, now: i64) -> String {
     json!({
         "id": id, "object": "event", "type": "customer.subscription.deleted", "created": now, "livemode": false,
-        "api_version": "2026-09-30.endive", "data": {"object": object},
+        "api_version": "2026-09-30.endive", "data": {"object": canceled},
     })
     .to_string()
 }
 
 /// Genuine events that are none of billing's business, and types that nobody knows.
 async fn outside(stage: &Stage) -> anyhow::Result<()> {
-    let players = stage.cast.players();
-    let target = players
-        .iter()
-        .find(|player| !player.subscription.is_empty())
-        .context("nobody subscribed")?;
-    let canceled: Value = serde_json::from_str(&cancellation("", target, chrono::Utc::now().timestamp()))?;
-    let canceled = canceled.pointer("/data/object").cloned().unwrap_or_default();
+    let (_, canceled) = target(stage).await?;
     let deleted = "customer.subscription.deleted";
     let emitted = [
         json!({"type": deleted, "account": "acct_somebody", "object": canceled}),
