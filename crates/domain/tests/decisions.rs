@@ -338,3 +338,16 @@ fn a_payment_alone_activates_only_where_no_price_was_agreed() {
     let nothing = (Outcome::Ignored, None, Reason::ZeroAmount);
     check(client(None, None), &paid(euros(0)), with(nothing, pending));
 }
+
+/// Of two active subscriptions the current one ends: the event was about the current one, although another speaks after it.
+#[test]
+fn the_end_of_the_current_subscription_counts_where_another_takes_over() {
+    let two = [
+        seen("sub_1", 1, 10, Status::Active),
+        seen("sub_2", 2, 11, Status::Active),
+    ];
+    let active = ClientState::Active;
+    let end_of = |id, start| [two.as_slice(), &[seen(id, start, 12, Status::Canceled)]].concat();
+    check(client(None, None), &end_of("sub_2", 2), with(RECORDED, active));
+    check(client(None, None), &end_of("sub_1", 1), with(NOT_CURRENT, active));
+}

@@ -48,7 +48,8 @@ impl Client {
         let from = self.state;
         let changed = derived.state != from;
         let allowed = !changed || may_become(from, derived.state, self.speaker_of(&derived));
-        let about_the_speaker = derived.speaker.as_ref() == Some(&fact.subscription);
+        let speaks = |speaker: &Option<SubscriptionId>| speaker.as_ref() == Some(&fact.subscription);
+        let is_current = speaks(&self.speaker) || speaks(&derived.speaker);
         if allowed {
             self.adopt(derived);
         }
@@ -63,13 +64,11 @@ impl Client {
             },
             (_, true, false) => without(Outcome::Rejected, Some(Guard::Transition), Reason::NoSuchTransition),
             (Taken::Nothing(reason), false, _) => without(Outcome::Ignored, None, reason),
-            (Taken::New | Taken::Repeat(_) | Taken::Old | Taken::AfterTheEnd, false, _) if !about_the_speaker => {
-                without(
-                    Outcome::Ignored,
-                    Some(Guard::Identity),
-                    Reason::NotTheCurrentSubscription,
-                )
-            }
+            (Taken::New | Taken::Repeat(_) | Taken::Old | Taken::AfterTheEnd, false, _) if !is_current => without(
+                Outcome::Ignored,
+                Some(Guard::Identity),
+                Reason::NotTheCurrentSubscription,
+            ),
             (Taken::AfterTheEnd, false, _) => {
                 without(Outcome::Rejected, Some(Guard::Transition), Reason::SubscriptionHasEnded)
             }
