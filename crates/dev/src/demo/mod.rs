@@ -262,7 +262,7 @@ async fn quit() {
             return;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The error with the last lines of what our processes said.

@@ -175,7 +175,7 @@ fn decided(facts: &Facts) -> Promise {
                     .as_deref()
                     .is_some_and(|one| strangers.contains(one)) =>
             {
-                waiting += 1
+                waiting += 1;
             }
             "waiting" | "parked" => wrong.push(format!("{} ({}) is {}", row.id, row.kind, row.outcome)),
             _ => {}
