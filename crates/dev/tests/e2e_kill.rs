@@ -32,6 +32,15 @@ async fn no_kill_loses_doubles_or_leaves_undecided_what_was_answered_200() {
     crash(&mut house.ingest, &load).await;
     crash(&mut house.billing, &load).await;
     crash(&mut house.admin, &load).await;
+    // Where it hurts most: messages are taken, and their transaction has begun and not ended.
+    let held = house.hold_a_batch("billing").await;
+    house.billing.crash_and_start();
+    held.release().await;
+    house.billing.ready().await;
+    let held = house.hold_a_batch("admin").await;
+    house.admin.crash_and_start();
+    held.release().await;
+    house.admin.ready().await;
 
     load.accepts(BETWEEN).await;
     let before = books::archived(&database).await;

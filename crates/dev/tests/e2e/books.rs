@@ -1,14 +1,15 @@
 //! What is left in the database and in the queues, read without any code of the services.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use tokio_postgres::Client;
 
-use super::house::{House, until};
+use super::house::House;
 use super::load::Ledger;
 
 /// Queues that hold events or alerts that somebody still has to look at.
@@ -77,16 +78,39 @@ pub async fn archived(database: &Client) -> usize {
     usize::try_from(row.get::<_, i64>(0)).unwrap()
 }
 
-/// Waits until everything that was accepted is in the archive and no queue holds a message; says how long that took.
+/// Waits until everything that was accepted is in the archive and no queue holds a message; says how long that took, or else
+/// what is missing.
 pub async fn drained(house: &House, database: &Client, ledger: &Ledger, at_most: Duration) -> Duration {
-    until(
-        "every accepted event is archived and the queues are empty",
-        at_most,
-        || async {
-            archived(database).await >= ledger.accepted.len() && queued(house.broker.amqp_url()).await.is_empty()
-        },
-    )
-    .await
+    let started = Instant::now();
+    loop {
+        let queued = queued(house.broker.amqp_url()).await;
+        if queued.is_empty() && archived(database).await >= ledger.accepted.len() {
+            return started.elapsed();
+        }
+        if started.elapsed() > at_most {
+            let lost = lost(database, ledger).await;
+            let first = lost.iter().take(5).collect::<Vec<_>>();
+            panic!(
+                "after {at_most:?} {} accepted events are not in the archive {first:?}, queued: {queued:?}",
+                lost.len()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn lost(database: &Client, ledger: &Ledger) -> Vec<String> {
+    let rows = database
+        .query("SELECT stripe_event_id FROM billing_events", &[])
+        .await
+        .unwrap();
+    let found: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+    ledger
+        .accepted
+        .keys()
+        .filter(|id| !found.contains(*id))
+        .cloned()
+        .collect()
 }
 
 /// Asserts that the archive holds every accepted event exactly once, byte for byte and decided, each decision once, and
@@ -107,8 +131,8 @@ pub async fn assert_archive(database: &Client, ledger: &Ledger) -> BTreeMap<Stri
         let sent = sent.unwrap_or_else(|| panic!("{id} is in the archive and was never accepted"));
         let payload: Option<String> = row.get("payload");
         assert_eq!(
-            payload.unwrap_or_default().as_bytes(),
-            &sent.body[..],
+            Bytes::from(payload.unwrap_or_default()),
+            sent.body,
             "{id}, byte for byte"
         );
         let status: String = row.get("status");

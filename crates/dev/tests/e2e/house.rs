@@ -164,6 +164,22 @@ impl House {
         connect(self.postgres.url()).await
     }
 
+    /// Holds every write to the archive, and waits until a batch of this service waits half-way for its end. Dropping what is
+    /// returned, or [`Held::release`], lets it go on.
+    pub async fn hold_a_batch(&self, service: &str) -> Held {
+        let held = Held(self.database().await);
+        held.0
+            .batch_execute("BEGIN; LOCK TABLE billing_events IN SHARE MODE")
+            .await
+            .unwrap();
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+        until("a batch is half-way", Duration::from_secs(10), || async {
+            held.0.query_one(waits, &[&service]).await.unwrap().get::<_, i64>(0) > 0
+        })
+        .await;
+        held
+    }
+
     /// Stops every service and asserts that each leaves cleanly and that none has ever panicked.
     pub async fn close(&mut self) {
         for service in self.services() {
@@ -175,6 +191,15 @@ impl House {
             let log = service.log();
             assert!(!log.contains("panicked"), "{} panicked:\n{log}", service.spec.name);
         }
+    }
+}
+
+/// Writes to the archive wait for as long as this lives.
+pub struct Held(Client);
+
+impl Held {
+    pub async fn release(self) {
+        self.0.batch_execute("ROLLBACK").await.unwrap();
     }
 }
 
