@@ -16,7 +16,7 @@ impl Paths {
     /// # Errors
     /// When the operating system does not say where the program is.
     pub fn here() -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("where this program is")?;
+        let program = Self::this_program()?;
         let target = program
             .ancestors()
             .nth(2)
@@ -24,6 +24,16 @@ impl Paths {
         Ok(Self {
             target: target.to_owned(),
         })
+    }
+
+    /// The running program, also after a build has replaced its file: the system then names the file that is gone.
+    ///
+    /// # Errors
+    /// When the operating system does not say where the program is.
+    pub fn this_program() -> anyhow::Result<PathBuf> {
+        let program = std::env::current_exe().context("where this program is")?;
+        let replaced = program.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+        Ok(replaced.map_or_else(|| program.clone(), PathBuf::from))
     }
 
     /// With another target folder.

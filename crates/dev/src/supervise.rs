@@ -33,7 +33,7 @@ pub async fn start(paths: &Paths, args: SystemArgs) -> anyhow::Result<State> {
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let output = OpenOptions::new().create(true).write(true).truncate(true).open(&log);
     let output = output.with_context(|| format!("opening {}", log.display()))?;
-    let mut command = Command::new(std::env::current_exe().context("where this program is")?);
+    let mut command = Command::new(Paths::this_program()?);
     command.arg("supervise").current_dir(Paths::workspace());
     for (flag, wanted) in [
         ("--split", args.split),
