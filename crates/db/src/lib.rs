@@ -12,6 +12,7 @@ pub mod billing;
 mod connect;
 pub mod error;
 pub mod events;
+mod home;
 pub mod migrate;
 pub mod outbox;
 pub mod partitions;

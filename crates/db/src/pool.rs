@@ -12,12 +12,13 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Transaction};
+use deadpool_postgres::{ConfigConnectImpl, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Transaction};
 use secrecy::SecretString;
 use tokio_postgres::NoTls;
 
 use crate::connect::{Target, TargetError};
 use crate::error::{DbError, During as _, TransactError};
+use crate::home::AtHome;
 
 /// A connection from the pool; goes back when dropped.
 pub type Conn = deadpool_postgres::Client;
@@ -98,7 +99,7 @@ pub struct Database {
 
 impl Database {
     /// Prepares the pool; the first connection is made when one is asked for, so that a service starts while the database is
-    /// away and becomes ready with it.
+    /// away and becomes ready with it. Connections live on the Tokio runtime that this is called on, whoever asks for them.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -114,8 +115,8 @@ impl Database {
             recycling_method: RecyclingMethod::Fast,
         };
         let manager = match target.tls {
-            Some(tls) => Manager::from_config(target.config, tls, recycling),
-            None => Manager::from_config(target.config, NoTls, recycling),
+            Some(tls) => Manager::from_connect(target.config, AtHome::here(ConfigConnectImpl { tls }), recycling),
+            None => Manager::from_connect(target.config, AtHome::here(ConfigConnectImpl { tls: NoTls }), recycling),
         };
         let pool = Pool::builder(manager)
             .max_size(config.max_connections)

@@ -166,3 +166,20 @@ async fn tls_that_was_asked_for_is_never_left_out() {
         database.conn().await.expect_err("the test server has no TLS");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_outlives_the_runtime_that_asked_for_it() {
+    let test = TestDb::create().await;
+    let database = open(test.service_url(), |_| {});
+    // As a worker of the HTTP server does: it has a runtime of its own, which ends before the consumers do.
+    let worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(database.conn()).unwrap()
+    });
+    let conn = worker.join().unwrap();
+    let answer = conn.query_one("SELECT 1", &[]).await.expect("the connection lives");
+    assert_eq!(answer.get::<_, i32>(0), 1);
+}
