@@ -5,24 +5,25 @@
 //! ratios. Afterwards latency is measured at half of ingest's peak, with requests due at fixed times, and memory over all
 //! events.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use lapin::options::QueuePurgeOptions;
 use lapin::{Connection, ConnectionProperties};
+use provision::{Broker, Say};
 use serde::Serialize;
 
 use super::bodies::{Requests, Template};
 use super::load::{self, Outcome};
+use super::outage::{self, Outage};
 use super::{ceiling, usage};
 
 /// Keep-alive connections of the generator.
 pub const CONNECTIONS: usize = 64;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// More than any machine sends within a round; signatures are 64 bytes each.
-const MOST_PER_SECOND: f64 = 20_000.0;
+const MOST_PER_SECOND: f64 = 40_000.0;
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
@@ -125,13 +126,15 @@ pub struct Report {
     pub memory_peak_kib: u64,
     /// Events that ingest took in all.
     pub events: usize,
+    /// What happened while the broker was away.
+    pub outage: Outage,
 }
 
 /// Measures.
 ///
 /// # Errors
 /// When a side fails, or ingest refuses an event.
-pub async fn measure(subject: &Subject, plan: Plan, say: &(dyn Fn(&str) + Send + Sync)) -> anyhow::Result<Report> {
+pub async fn measure(subject: &Subject, broker: &mut Broker, plan: Plan, say: Say<'_>) -> anyhow::Result<Report> {
     let template = Template::new("b");
     let mut driver = Driver {
         subject: subject.clone(),
@@ -166,7 +169,9 @@ pub async fn measure(subject: &Subject, plan: Plan, say: &(dyn Fn(&str) + Send +
     while driver.accepted < plan.events {
         driver.drive(plan.round, None).await?;
     }
-    let (memory_end_kib, memory_peak_kib) = usage::memory_kib(subject.pid)?;
+    let memory_end_kib = usage::memory_kib(subject.pid)?.0;
+    let outage = outage::measure(&mut driver, broker, half * 2.0, say).await?;
+    let memory_peak_kib = usage::memory_kib(subject.pid)?.1;
     Ok(Report {
         body_bytes: template.body_bytes(),
         ratio: median(rounds.iter().map(Round::ratio)),
@@ -176,12 +181,13 @@ pub async fn measure(subject: &Subject, plan: Plan, say: &(dyn Fn(&str) + Send +
         memory_end_kib,
         memory_peak_kib,
         events: driver.accepted,
+        outage,
     })
 }
 
 /// Sends events to ingest, each only once over all rounds.
-struct Driver {
-    subject: Subject,
+pub(super) struct Driver {
+    pub(super) subject: Subject,
     template: Template,
     /// The number of the next event.
     next: usize,
@@ -234,28 +240,26 @@ impl Driver {
 
     fn requests(&mut self, time: Duration, rate: Option<f64>) -> anyhow::Result<Requests> {
         let count = (rate.unwrap_or(MOST_PER_SECOND) * time.as_secs_f64()) as usize;
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .context("the clock")?
-            .as_secs();
+        let now = unix_seconds()?;
         let (secret, host) = (self.subject.secret.clone(), self.subject.address.to_string());
-        Ok(Requests::sign(
-            &self.template,
-            &secret,
-            &host,
-            self.next,
-            count,
-            i64::try_from(now)?,
-        ))
+        Ok(Requests::sign(&self.template, &secret, &host, self.next, count, now))
     }
 
-    async fn send(&mut self, requests: Requests, time: Duration, rate: Option<f64>) -> anyhow::Result<Outcome> {
+    /// Sends events and takes every answer as it comes.
+    pub(super) async fn offer(&mut self, time: Duration, rate: Option<f64>) -> anyhow::Result<Outcome> {
+        let requests = self.requests(time, rate)?;
+        self.generate(requests, time, rate).await
+    }
+
+    async fn generate(&mut self, requests: Requests, time: Duration, rate: Option<f64>) -> anyhow::Result<Outcome> {
         self.next += requests.count();
         let address = self.subject.address;
         let generator = move || load::run(address, requests, CONNECTIONS, time, rate);
-        let outcome = tokio::task::spawn_blocking(generator)
-            .await
-            .context("the generator")??;
+        tokio::task::spawn_blocking(generator).await.context("the generator")?
+    }
+
+    async fn send(&mut self, requests: Requests, time: Duration, rate: Option<f64>) -> anyhow::Result<Outcome> {
+        let outcome = self.generate(requests, time, rate).await?;
         if outcome.refused > 0 {
             bail!(
                 "ingest refused {} of {} events",
@@ -297,79 +301,14 @@ pub async fn wait_ready(address: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The time that signatures are made for.
+pub(super) fn unix_seconds() -> anyhow::Result<i64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Ok(i64::try_from(now.context("the clock")?.as_secs())?)
+}
+
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
-/// The least share of the ceiling.
-const LEAST_RATIO: f64 = 0.65;
-/// The most that 99 of 100 requests may take at half of the peak, in milliseconds.
-const MOST_P99_MS: f64 = 25.0;
-/// The most memory at any time, in KiB.
-const MOST_MEMORY_KIB: u64 = 60 * 1024;
-
-impl Report {
-    /// Whether every target of the requirements is met.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        let p99 = median(self.latency.iter().map(|latency| latency.p99_ms));
-        self.ratio >= LEAST_RATIO && p99 < MOST_P99_MS && self.memory_peak_kib < MOST_MEMORY_KIB
-    }
-
-    /// The report for people.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        let mut text = format!("ingest, {} connections, {} byte bodies\n", CONNECTIONS, self.body_bytes);
-        text.push_str(
-            "  ceiling/s  ingest/s  ratio   µs of ceiling: loop  broker   µs of ingest: own  broker  generator\n",
-        );
-        for round in &self.rounds {
-            let Round {
-                ceiling,
-                ingest,
-                ceiling_own_micros,
-                ceiling_broker_micros,
-                ..
-            } = round;
-            let Round {
-                ingest_micros,
-                broker_micros,
-                generator_micros,
-                ..
-            } = round;
-            let _ = writeln!(
-                text,
-                "  {ceiling:>9.0} {ingest:>9.0}  {:>5.3}  {ceiling_own_micros:>19.0}  {ceiling_broker_micros:>6.0}  \
-                 {ingest_micros:>18.0}  {broker_micros:>6.0}  {generator_micros:>9.0}",
-                round.ratio()
-            );
-        }
-        let _ = writeln!(text, "  median ratio {:.3} (target {LEAST_RATIO})", self.ratio);
-        for latency in &self.latency {
-            let Latency {
-                rate,
-                p50_ms,
-                p99_ms,
-                max_ms,
-            } = latency;
-            let _ = writeln!(
-                text,
-                "  at {rate:.0}/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms"
-            );
-        }
-        let mib = |kib: u64| kib as f64 / 1024.0;
-        let (start, end, peak) = (
-            mib(self.memory_start_kib),
-            mib(self.memory_end_kib),
-            mib(self.memory_peak_kib),
-        );
-        let _ = writeln!(
-            text,
-            "  memory {start:.1} MiB, {end:.1} MiB after {} events, peak {peak:.1} MiB",
-            self.events
-        );
-        text
-    }
 }

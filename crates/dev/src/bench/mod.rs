@@ -5,24 +5,30 @@
 
 pub mod bodies;
 pub mod ceiling;
+pub mod drain;
 pub mod ingest;
 pub mod load;
+pub mod node;
+pub mod outage;
+mod report;
 mod subject;
 pub mod usage;
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::Serialize;
 
 use crate::build;
 use crate::cli::progress;
 use crate::paths::Paths;
 
 /// The benchmarks.
-const NAMES: [&str; 1] = ["ingest"];
+const NAMES: [&str; 2] = ["ingest", "billing"];
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -32,6 +38,15 @@ pub struct BenchArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Rounds of the ceiling and ingest, in turn.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// How long each side has in a round, in seconds.
+    #[arg(long, default_value_t = 4)]
+    pub seconds: u64,
+    /// Also measure the usual handler in Node; needs npm and its registry.
+    #[arg(long)]
+    pub node: bool,
 }
 
 /// Runs the benchmarks.
@@ -46,18 +61,60 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         return hand_over(&args).await;
     }
     let say = progress(Instant::now());
-    let report = subject::measure_ingest(&say).await?;
+    let wanted = |name: &str| args.names.is_empty() || args.names.iter().any(|given| given == name);
+    let mut results = Results::default();
+    if wanted("ingest") {
+        let plan = ingest::Plan {
+            rounds: args.rounds.max(1),
+            round: Duration::from_secs(args.seconds.max(1)),
+            ..ingest::Plan::default()
+        };
+        results.ingest = Some(subject::measure_ingest(plan, &say).await?);
+    }
+    if args.node {
+        results.node = Some(node::measure(&say).await?);
+    }
+    if wanted("billing") {
+        results.billing = Some(drain::measure(&say).await?);
+    }
     let text = if args.json {
-        serde_json::to_string_pretty(&serde_json::json!({"ingest": report}))?
+        serde_json::to_string_pretty(&results)?
     } else {
-        report.to_text()
+        results.to_text()
     };
     writeln!(std::io::stdout(), "{text}").context("printing the report")?;
-    Ok(if report.holds() {
+    Ok(if results.ingest.is_none_or(|report| report.holds()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What was measured.
+#[derive(Debug, Default, Serialize)]
+struct Results {
+    ingest: Option<ingest::Report>,
+    node: Option<node::Node>,
+    billing: Option<drain::Drain>,
+}
+
+impl Results {
+    fn to_text(&self) -> String {
+        let mut text = self.ingest.as_ref().map(ingest::Report::to_text).unwrap_or_default();
+        if let Some(node::Node { rate, p99_ms }) = self.node {
+            let _ = write!(
+                text,
+                "the usual handler in Node\n  {rate:.0} events/s, p99 {p99_ms:.1} ms"
+            );
+            if let Some(ingest) = &self.ingest {
+                let own = ingest::median(ingest.rounds.iter().map(|round| round.ingest));
+                let _ = write!(text, "; ingest takes {:.1} times as many", own / rate);
+            }
+            text.push('\n');
+        }
+        text.push_str(&self.billing.as_ref().map(drain::Drain::to_text).unwrap_or_default());
+        text
+    }
 }
 
 /// Builds the optimised programs and runs the same command in them.
@@ -79,9 +136,13 @@ async fn hand_over(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let program = Paths::here()?.programs(true).join("dev");
     let mut command = provision::tied_command(&program.to_string_lossy(), provision::Signal::SIGTERM)?;
     command.arg("bench").args(&args.names);
-    if args.json {
-        command.arg("--json");
-    }
+    command
+        .args(args.json.then_some("--json"))
+        .args(args.node.then_some("--node"));
+    command.args([
+        format!("--rounds={}", args.rounds),
+        format!("--seconds={}", args.seconds),
+    ]);
     let status = build::run(command).await?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -12,7 +12,7 @@ const SECRET: &str = "whsec_benchmark_0123456789";
 const GRACE: Duration = Duration::from_secs(35);
 
 /// Starts what is measured, measures it, and ends it.
-pub(super) async fn measure_ingest(say: Say<'_>) -> anyhow::Result<Report> {
+pub(super) async fn measure_ingest(plan: Plan, say: Say<'_>) -> anyhow::Result<Report> {
     let paths = Paths::here()?;
     let folder = paths.home().join("bench");
     let log = folder.join("rabbitmq.log");
@@ -23,7 +23,7 @@ pub(super) async fn measure_ingest(say: Say<'_>) -> anyhow::Result<Report> {
         clean: true,
         log,
     };
-    let broker = Broker::start(options, say).await?;
+    let mut broker = Broker::start(options, say).await?;
     let [port] = free_ports()?;
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut process = Process::spawn(spec(&paths, broker.amqp_url(), address))?;
@@ -37,7 +37,7 @@ pub(super) async fn measure_ingest(say: Say<'_>) -> anyhow::Result<Report> {
             amqp_url: broker.amqp_url().to_owned(),
             broker_pid: broker.pid(),
         };
-        ingest::measure(&subject, Plan::default(), say).await
+        ingest::measure(&subject, &mut broker, plan, say).await
     };
     let measured = measured.await;
     process.stop(Signal::SIGTERM, GRACE).await;

@@ -27,6 +27,16 @@ pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
     ))
 }
 
+/// CPU time of a process and of the processes that it has started and that still run: Postgres has one per connection.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_with_children(pid: u32) -> anyhow::Result<Duration> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    Ok(cpu(pid)? + children.filter_map(|child| cpu(child).ok()).sum::<Duration>())
+}
+
 /// Memory of a process in KiB: now, and at most so far.
 ///
 /// # Errors
