@@ -1,6 +1,12 @@
 //! Bad input against the real process, byte by byte: every row of ING-6 with its code, oddities that must never end in a 5xx, a
 //! panic or a hang, and forgeries that leave a count and one alert and nothing else (ING-6, ING-7, ALT-1).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod e2e;
 
@@ -241,10 +247,13 @@ async fn bad_signatures(attacker: &Attacker) {
     }
 }
 
+/// A header from a good signature's hexadecimal text and its time.
+type MakeHeader = fn(&str, i64) -> String;
+
 /// Headers that hold though they look odd, and some that may go either way: what counts is that they get an answer.
 async fn odd_signatures(attacker: &Attacker, ledger: &mut Ledger) {
     let now = unix_now();
-    let odd: [(&str, fn(&str, i64) -> String, Option<u16>); 6] = [
+    let odd: [(&str, MakeHeader, Option<u16>); 6] = [
         (
             "a wrong one first",
             |mac, now| format!("t={now},v1={},v1={mac}", "0".repeat(64)),

@@ -1,6 +1,12 @@
 //! SIGTERM to each service under load: it leaves with 0 within its deadline, answers what it has accepted, and neither drops
 //! nor repeats a message that it has taken.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod e2e;
 
@@ -37,7 +43,7 @@ async fn stop_half_way<Fut: Future<Output = ()>>(service: &mut Service, finish: 
     service.terminate();
     let asked = Instant::now();
     while asked.elapsed() < PATIENCE {
-        assert!(service.is_running(), "it left with work in hand");
+        assert!(service.is_running(), "it left with work in hand:\n{}", service.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     finish().await;
@@ -99,6 +105,15 @@ async fn a_service_that_is_told_to_stop_drops_nothing() {
         .filter(|(id, count)| **count != 1 && !ledger.refused.contains_key(*id))
         .collect();
     assert!(doubled.is_empty(), "{doubled:?}");
+    let alerts = books::alerts(&database).await;
+    let false_ones: Vec<_> = alerts
+        .keys()
+        .filter(|key| key.starts_with("database_unavailable"))
+        .collect();
+    assert!(
+        false_ones.is_empty(),
+        "nothing was away but what was told to stop: {false_ones:?}"
+    );
     house.close().await;
     assert!(
         books::queued(house.broker.amqp_url()).await.is_empty(),

@@ -1,6 +1,12 @@
 //! `kill -9` of each process in turn under load: afterwards every event that was answered 200 is in the archive exactly once
 //! and decided once, and every client is in the state that its newest fact says (ING-3, BIL-6, BIL-11).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test"
+)]
 
 mod e2e;
 
