@@ -147,9 +147,7 @@ impl Shared {
             }
             match &mut whole {
                 Some(whole) => whole.extend_from_slice(&chunk),
-                // A copy, since the chunk is a part of the connection's read buffer of 32 kB: held until the broker's confirm
-                // it would make every request allocate a new one.
-                None if first.is_empty() => first = Bytes::copy_from_slice(&chunk),
+                None if first.is_empty() => first = chunk,
                 None => {
                     let mut joined = BytesMut::with_capacity(declared.unwrap_or(length).max(length));
                     joined.extend_from_slice(&first);
