@@ -1,5 +1,5 @@
 //! What the end-to-end tests stand on: the real `holdfast` program, one process per service, on a Postgres and a RabbitMQ of
-//! their own ([`house`]), Stripe's side of the wire ([`load`], [`events`], [`raw`]), and a reader of what is left in the
+//! their own ([`house`]), Stripe's side of the wire ([`load`], [`events`], [`raw`]) and its forgers' ([`attacks`]), and a reader of what is left in the
 //! database and the queues ([`books`]), which knows nothing of the code under test.
 #![allow(
     dead_code,
@@ -13,6 +13,7 @@
     reason = "support of tests: each of them uses a part, fails at the first surprise, and lives in real time"
 )]
 
+pub mod attacks;
 pub mod books;
 pub mod events;
 pub mod house;
