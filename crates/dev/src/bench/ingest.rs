@@ -239,6 +239,11 @@ impl Driver {
     }
 
     fn requests(&mut self, time: Duration, rate: Option<f64>) -> anyhow::Result<Requests> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of requests within a few seconds, never negative"
+        )]
         let count = (rate.unwrap_or(MOST_PER_SECOND) * time.as_secs_f64()) as usize;
         let now = unix_seconds()?;
         let (secret, host) = (self.subject.secret.clone(), self.subject.address.to_string());

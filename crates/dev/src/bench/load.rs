@@ -40,6 +40,11 @@ impl Outcome {
         let mut sorted = self.micros.clone();
         sorted.sort_unstable();
         let last = sorted.len().saturating_sub(1);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a length is an index, never negative"
+        )]
         let index = ((last as f64) * share).round() as usize;
         sorted.get(index).map_or(0.0, |micros| f64::from(*micros) / 1_000.0)
     }
