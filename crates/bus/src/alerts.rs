@@ -195,7 +195,11 @@ impl AlertRaiser {
 
     /// Notes an alert, and logs it unless its key waits to be sent already. Never waits, never fails.
     pub fn raise(&self, alert: Alert) {
-        self.inner.shared.put(AlertMessage::of(alert, (self.inner.clock)()));
+        let message = AlertMessage::of(alert, (self.inner.clock)());
+        let (key, severity, summary) = (message.key.clone(), message.severity.clone(), message.summary.clone());
+        if self.inner.shared.put(message) {
+            tracing::warn!(alert.key = key, alert.severity = severity, "{summary}");
+        }
         self.inner.shared.raised.notify_one();
     }
 
@@ -223,15 +227,22 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, message: AlertMessage) {
+    /// Answers whether the key is new in the map.
+    fn put(&self, message: AlertMessage) -> bool {
         let mut pending = self.lock();
         let full = pending.alerts.len() >= pending.capacity;
         match pending.alerts.entry(message.key.clone()) {
-            Entry::Occupied(mut known) => known.get_mut().merge(message),
-            Entry::Vacant(_) if full => metrics::counter!("holdfast_alerts_dropped_total").increment(1),
+            Entry::Occupied(mut known) => {
+                known.get_mut().merge(message);
+                false
+            }
+            Entry::Vacant(_) if full => {
+                metrics::counter!("holdfast_alerts_dropped_total").increment(1);
+                false
+            }
             Entry::Vacant(free) => {
-                tracing::warn!(alert.key = %message.key, alert.severity = %message.severity, "{}", message.summary);
                 free.insert(message);
+                true
             }
         }
     }

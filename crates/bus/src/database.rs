@@ -2,6 +2,7 @@
 //! the broker is away.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use db::alerts::{AlertRow, raise_alert};
 use db::{Database, DbError};
@@ -15,6 +16,11 @@ use crate::verdict::{BatchError, Verdict};
 
 /// The longest key that the table of alerts takes.
 const MAX_KEY_CHARS: usize = 600;
+/// How long a handler may take before the database is asked whether it is there at all; shorter than the consumer's own limit,
+/// which would count as the messages' failure.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// How long the database may take to answer that.
+const PING: Duration = Duration::from_secs(3);
 /// SQLSTATE classes that no message can be the cause of: no access, no such database, no such table, column or right. They mean
 /// a wrong password, a missing migration or a missing grant, and pass when a person has acted.
 const EVERY_MESSAGE: [&str; 3] = ["28", "3D", "42"];
@@ -34,20 +40,28 @@ impl BatchError {
     }
 }
 
-/// A handler that tells a person when its database is away. The alert waits in the broker until it is back.
+/// A handler that knows its database: a failure while the database does not answer is nobody's fault, and a person is told. The
+/// alert waits in the broker until the database is back.
 #[derive(Clone, Debug)]
 pub struct DatabaseWatch<H> {
     /// The service.
     pub name: &'static str,
     /// Does the work.
     pub handler: H,
+    /// Asked whether it answers when the handler fails or hangs.
+    pub database: Database,
     /// Told.
     pub alerts: AlertRaiser,
 }
 
 impl<H: BatchHandler> BatchHandler for DatabaseWatch<H> {
     async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
-        let judged = self.handler.handle(batch).await;
+        let judged = match tokio::time::timeout(PATIENCE, self.handler.handle(batch)).await {
+            Ok(Err(BatchError::Failed { reason })) if !self.answers().await => Err(BatchError::unavailable(reason)),
+            Ok(judged) => judged,
+            Err(_) if self.answers().await => Err(BatchError::failed("the handler did not end in time")),
+            Err(_) => Err(BatchError::unavailable("the database does not answer")),
+        };
         if let Err(BatchError::Unavailable { reason }) = &judged {
             let summary = format!(
                 "The database does not take what {} writes; its messages wait in their queues.",
@@ -57,6 +71,12 @@ impl<H: BatchHandler> BatchHandler for DatabaseWatch<H> {
             self.alerts.raise(alert.with("reason", reason));
         }
         judged
+    }
+}
+
+impl<H> DatabaseWatch<H> {
+    async fn answers(&self) -> bool {
+        matches!(tokio::time::timeout(PING, self.database.ping()).await, Ok(Ok(())))
     }
 }
 

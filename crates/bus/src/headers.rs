@@ -1,7 +1,7 @@
 //! Names of the headers that Holdfast's messages carry, and the small table that holds them.
 //!
 //! Everything that a consumer needs to judge a message without parsing its body is a header, so that the body stays
-//! what Stripe sent, byte for byte. Header names are part of the contract (`contract.md`, Broker); the `x-holdfast-*`
+//! what Stripe sent, byte for byte. Header names are part of the contract that outsiders rely on; the `x-holdfast-*`
 //! and `x-parked-*` ones are the bus's own book-keeping and survive retry and parking.
 
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};

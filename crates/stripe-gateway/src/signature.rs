@@ -234,6 +234,17 @@ pub fn verify(
     })
 }
 
+/// Checks the header's form alone, before a body is read for it: what fails here fails in [`verify`] with the same error.
+///
+/// # Errors
+/// [`SignatureError::Missing`] and [`SignatureError::Malformed`].
+pub fn check_form(header: Option<&[u8]>) -> Result<(), SignatureError> {
+    match header {
+        None | Some([]) => Err(SignatureError::Missing),
+        Some(header) => Ok(Header::parse(header).map(drop)?),
+    }
+}
+
 /// Makes the header that Stripe would send, for the simulator, load generators and tests.
 #[must_use]
 pub fn sign(secret: &str, body: &[u8], timestamp: i64) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bus::consumer::{self, BatchHandler, ConsumerSpec};
 use bus::topology::QueueFamily;
 use bus::{AlertRaiser, BrokerConfig, DatabaseWatch, Publisher};
+use db::Database;
 use service_kit::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use crate::NAME;
 pub(crate) struct Consumers {
     pub(crate) broker: BrokerConfig,
     pub(crate) publisher: Publisher,
+    pub(crate) database: Database,
     pub(crate) alerts: AlertRaiser,
     pub(crate) clock: Clock,
     pub(crate) stop: CancellationToken,
@@ -33,6 +35,7 @@ impl Consumers {
         );
         let handler = DatabaseWatch {
             name: NAME,
+            database: self.database,
             handler,
             alerts: self.alerts,
         };

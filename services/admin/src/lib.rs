@@ -76,6 +76,7 @@ impl Admin {
         let consumers = Consumers {
             broker,
             publisher: publisher.clone(),
+            database: database.clone(),
             alerts: alerts.clone(),
             clock: clock.clone(),
             stop: stop.clone(),

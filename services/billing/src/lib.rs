@@ -95,6 +95,7 @@ impl Billing {
                 binding: config.binding,
                 nudge: Arc::clone(&nudge),
             },
+            database: database.clone(),
             alerts: alerts.clone(),
         };
         let spec = ConsumerSpec {

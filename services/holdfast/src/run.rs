@@ -11,6 +11,9 @@ use std::time::Duration;
 use admin::Admin;
 use anyhow::Context as _;
 use billing::Billing;
+use bus::topology::TopologyError;
+use bus::{BrokerConfig, Topology};
+use secrecy::ExposeSecret as _;
 use service_kit::clock::Clock;
 use service_kit::config::{self, ProcessEnv};
 use service_kit::drain::{DEADLINE, Parts, Signals, Stopped};
@@ -23,6 +26,8 @@ use webhook_ingest::WebhookIngest;
 use crate::cli::ServiceArgs;
 use crate::services::{Service, Settings};
 
+/// For declaring every exchange and queue at the start.
+const TOPOLOGY_LIMIT: Duration = Duration::from_secs(20);
 /// For the alerts and messages that are left when everything else has ended.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,6 +42,7 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
     let readiness = Readiness::new(stop.clone());
     let mut parts = Parts::new(stop.clone());
     let server = Server::new(settings.http.clone(), readiness.clone(), metrics);
+    check_topology(&settings).await?;
     let (server, services) = Running::start(settings, server, &readiness, &mut parts)?;
     let bound = server.bind()?;
     let names = chosen
@@ -54,6 +60,30 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
     let stopped = parts.run(signals, DEADLINE).await;
     services.close().await;
     Ok(end(&stopped))
+}
+
+/// Declares exchanges and queues once before a port opens, so that a queue which exists with other arguments is told as what it is.
+/// A broker that is away is waited for later, by whoever needs it.
+async fn check_topology(settings: &Settings) -> anyhow::Result<()> {
+    let Some(url) = settings.amqp_url() else {
+        return Ok(());
+    };
+    let broker = BrokerConfig::new(url.expose_secret(), "start");
+    match tokio::time::timeout(TOPOLOGY_LIMIT, Topology::holdfast().declare(&broker)).await {
+        Ok(Err(conflicts @ TopologyError::Conflicts(_))) => {
+            Err(conflicts).context("the broker has exchanges or queues of these names with other arguments")
+        }
+        Ok(Err(error)) => {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the broker is not there yet, its queues are checked when it is");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!("the broker does not answer yet, its queues are checked when it does");
+            Ok(())
+        }
+        Ok(Ok(())) => Ok(()),
+    }
 }
 
 fn end(stopped: &Stopped) -> ExitCode {

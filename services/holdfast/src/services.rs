@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use admin::AdminConfig;
 use billing::BillingConfig;
 use clap::ValueEnum;
+use secrecy::SecretString;
 use service_kit::config::Reader;
 use service_kit::http::HttpSettings;
 use service_kit::telemetry::LogSettings;
@@ -73,6 +74,14 @@ impl Settings {
             billing: billing?,
             admin: admin?,
         })
+    }
+
+    /// The broker, from whichever service has it.
+    pub(crate) fn amqp_url(&self) -> Option<&SecretString> {
+        let ingest = self.ingest.as_ref().map(|config| &config.amqp_url);
+        let billing = self.billing.as_ref().map(|config| &config.amqp_url);
+        let admin = self.admin.as_ref().map(|config| &config.amqp_url);
+        ingest.or(billing).or(admin)
     }
 }
 

@@ -103,3 +103,23 @@ async fn a_start_without_broker_and_database_lives_says_so_and_recovers() {
     let (status, log) = running.ended().await;
     assert_eq!(status.code(), Some(0), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_exists_with_other_arguments_stops_the_start_and_is_named() {
+    let broker = TestBroker::create().await;
+    let in_the_way = bus::Topology::one_queue(bus::topology::QueueFamily {
+        delivery_limit: 7,
+        ..bus::topology::QueueFamily::new(bus::topology::BILLING_EVENTS)
+    });
+    let config = bus::BrokerConfig::new(broker.amqp_url(), "test");
+    in_the_way.declare(&config).await.unwrap();
+    let env = environment("", &broker.amqp_url());
+    let ended = tokio::task::spawn_blocking(move || common::holdfast(&env, &["run", "webhook-ingest"]));
+    let ended = ended.await.unwrap();
+    let said = format!("{}{}", common::stdout(&ended), common::stderr(&ended));
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("billing.events") && said.contains("x-delivery-limit"),
+        "{said}"
+    );
+}

@@ -1,7 +1,7 @@
 //! The HTTP edge of ingest: reads a body within its limits, hands it over, answers.
 //!
 //! Memory is bounded twice: one body by `WEBHOOK_MAX_BODY_BYTES`, which also holds for chunked bodies of unknown length, and
-//! all bodies in work together by [`BODIES_KIB`]. What does not fit waits a moment and is then answered 503.
+//! all bodies in work on one worker together by [`BODIES_KIB`]. What does not fit waits a moment and is then answered 503.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use service_kit::http::{CallerAddress, is_timeout};
 use service_kit::problem::Problem;
 use service_kit::request_id::RequestId;
 use service_kit::trace;
-use stripe_gateway::signature::Secrets;
+use stripe_gateway::signature::{self, Secrets};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::endpoint::Endpoint;
@@ -26,6 +26,8 @@ use crate::refusal::Refusal;
 
 /// Bodies in work at one time, in KiB.
 const BODIES_KIB: usize = 24 * 1024;
+/// A buffer for a body of several chunks begins no larger than this, whatever length was declared.
+const FIRST_CAPACITY: usize = 64 * 1024;
 /// How long a body may wait for its share.
 const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 
@@ -96,12 +98,15 @@ impl Door {
 
     async fn take(&self, request: &HttpRequest, payload: Payload) -> Result<String, Refusal> {
         let received_at = self.shared.receiver.clock.now();
-        let (body, _share) = self.shared.read_body(request, payload).await?;
         let mut signatures = request.headers().get_all(&STRIPE_SIGNATURE).map(HeaderValue::as_bytes);
         let (first, second) = (signatures.next(), signatures.next());
         // Several headers are one list by RFC 9110; joined, they are refused for their second `t`.
         let joined = second.map(|second| [first.unwrap_or_default(), second].join(&b','));
         let signature = joined.as_deref().or(first);
+        // A stranger's body is not worth the memory: what declares too much, or is not signed at all, is refused unread.
+        self.shared.check_length(request)?;
+        signature::check_form(signature).map_err(Refusal::Signature)?;
+        let (body, _share) = self.shared.read_body(request, payload).await?;
         let traceparent = request.headers().get(&TRACEPARENT).map(HeaderValue::as_bytes);
         let (endpoint, secrets) = (self.endpoint, &self.secrets);
         let delivery = Delivery {
@@ -117,6 +122,14 @@ impl Door {
 }
 
 impl Shared {
+    fn check_length(&self, request: &HttpRequest) -> Result<(), Refusal> {
+        let limit = self.max_body_bytes;
+        match declared_length(request) {
+            Some(length) if length > limit => Err(Refusal::TooLarge { limit }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Reads a body. The permit is its share of the memory for bodies and must live as long as the body is in work.
     async fn read_body(
         &self,
@@ -125,10 +138,8 @@ impl Shared {
     ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
         let limit = self.max_body_bytes;
         let declared = declared_length(request);
-        if declared.is_some_and(|length| length > limit) {
-            return Err(Refusal::TooLarge { limit });
-        }
-        let mut share = self.admit(declared.unwrap_or_default()).await?;
+        // Memory is shared out by what has arrived: a length that is only declared costs nobody anything.
+        let mut share = self.admit(0).await?;
         let mut held = share.num_permits();
         let mut first = Bytes::new();
         let mut whole: Option<BytesMut> = None;
@@ -149,7 +160,8 @@ impl Shared {
                 Some(whole) => whole.extend_from_slice(&chunk),
                 None if first.is_empty() => first = chunk,
                 None => {
-                    let mut joined = BytesMut::with_capacity(declared.unwrap_or(length).max(length));
+                    let mut joined =
+                        BytesMut::with_capacity(declared.unwrap_or(length).clamp(length, length.max(FIRST_CAPACITY)));
                     joined.extend_from_slice(&first);
                     joined.extend_from_slice(&chunk);
                     whole = Some(joined);

@@ -38,7 +38,7 @@ pub const NAME: &str = "webhook-ingest";
 
 /// How long a delivery waits for the broker's confirm. With [`ADMISSION_WAIT`] it stays well below the second within which
 /// every delivery gets its answer; Stripe sends again what was answered 503.
-const CONFIRM_TIMEOUT: Duration = Duration::from_millis(750);
+const CONFIRM_TIMEOUT: Duration = Duration::from_millis(600);
 /// How long a delivery waits for its turn when as many as allowed are with the broker.
 const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 /// Deliveries that may be with the broker at one time.

@@ -119,7 +119,11 @@ impl Refusal {
                 let summary = format!("Deliveries to the {endpoint} endpoint cannot be read: {code}");
                 Alert::new(AlertKind::WebhookMalformed, subject, summary)
             }
-            Self::Broker(_) | Self::Saturated => {
+            Self::Saturated => {
+                let summary = "Webhooks are answered 503 because too many bodies are being received at once; Stripe sends them again";
+                Alert::new(AlertKind::BrokerUnavailable, "webhook-ingest/saturated", summary)
+            }
+            Self::Broker(_) => {
                 let summary = "Webhooks are answered 503 because the broker does not confirm; Stripe sends them again";
                 Alert::new(AlertKind::BrokerUnavailable, "webhook-ingest", summary)
             }

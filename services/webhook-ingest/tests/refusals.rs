@@ -271,3 +271,38 @@ async fn after_sixty_bad_attempts_a_minute_an_address_gets_429_and_good_deliveri
     assert_eq!(ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await.status, 200);
     ingest.stop().await;
 }
+
+/// Strangers who promise large bodies and send nothing take no memory from those who deliver.
+#[tokio::test]
+async fn declared_lengths_alone_turn_nobody_away() {
+    let broker = TestBroker::create().await;
+    let ingest = Ingest::start(&broker.amqp_url()).await;
+    let (now, nonsense) = (ingest.now(), "0".repeat(64));
+    let mut strangers = Vec::new();
+    for _ in 0..500 {
+        let mut stranger = tokio::net::TcpStream::connect(ingest.address).await.unwrap();
+        let head = format!(
+            "POST {PLATFORM_PATH} HTTP/1.1\r\nhost: x\r\nstripe-signature: t={now},v1={nonsense}\r\n\
+             content-length: {MAX_BODY}\r\n\r\n{{"
+        );
+        tokio::io::AsyncWriteExt::write_all(&mut stranger, head.as_bytes())
+            .await
+            .unwrap();
+        strangers.push(stranger);
+    }
+    let body = event("evt_good", "invoice.paid");
+    let answer = ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    ingest.stop().await;
+}
+
+/// What is not signed at all is refused before its body is there.
+#[tokio::test]
+async fn an_unsigned_body_is_refused_unread() {
+    let broker = TestBroker::create().await;
+    let ingest = Ingest::start(&broker.amqp_url()).await;
+    let head = format!("POST {PLATFORM_PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {MAX_BODY}\r\n\r\n");
+    let answer = ingest.send(head.as_bytes()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "signature_missing"));
+    ingest.stop().await;
+}

@@ -158,6 +158,7 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
                WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing' \
                    AND e.status <> 'decided'";
     let columns = Columns::of(&sorted(events));
+    lock_events(txn, &columns.ids, &columns.created).await?;
     execute(
         txn,
         "update_events",
@@ -179,6 +180,16 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
     .await
 }
 
+/// Locks rows in the order of their keys, so that two batches that update the same ones wait for each other in one direction.
+async fn lock_events(txn: &Transaction<'_>, ids: &[&str], created: &[DateTime<Utc>]) -> Result<(), DbError> {
+    let sql = "SELECT 1 FROM billing_events AS e \
+               JOIN unnest($1::text[], $2::timestamptz[]) AS k (id, created) \
+                   ON e.stripe_event_id = k.id AND e.created = k.created \
+               WHERE e.consumer = 'billing' ORDER BY e.stripe_event_id, e.created FOR UPDATE OF e";
+    execute(txn, "lock_events", sql, &[&ids, &created]).await?;
+    Ok(())
+}
+
 /// Adds repeats to the counts of events that were decided before.
 ///
 /// # Errors
@@ -190,6 +201,7 @@ pub async fn count_repeats_in_txn(txn: &Transaction<'_>, repeats: &BTreeMap<Even
     let sql = "UPDATE billing_events AS e SET deliveries = e.deliveries + u.count \
                FROM unnest($1::text[], $2::timestamptz[], $3::int[]) AS u (id, created, count) \
                WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing'";
+    lock_events(txn, &ids, &created).await?;
     execute(txn, "count_repeats", sql, &[&ids, &created, &counts]).await
 }
 
