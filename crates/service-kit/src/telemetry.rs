@@ -1,6 +1,6 @@
 //! Logs and metrics of a process.
 //!
-//! Variables: `LOG_FORMAT` (`json` or `pretty`), `RUST_LOG` (a filter such as `info,bus=debug`; default `info`).
+//! Variables: `LOG_FORMAT` (`json` or `pretty`), `RUST_LOG` (a filter such as `info,bus=debug`; default `info,lapin=off`).
 //!
 //! Logs go to stdout, one JSON object per line with `service`, the event's fields and those of its spans. Metrics go through
 //! the `metrics` facade into a Prometheus recorder; [`Metrics::render`] is what `/metrics` answers. Samples of histograms are
@@ -63,7 +63,7 @@ impl LogSettings {
                     .map(|_| text)
                     .map_err(|error| format!("is not a log filter: {error}"))
             });
-        let filter = r.or("RUST_LOG", "info", filter);
+        let filter = r.or("RUST_LOG", DEFAULT_FILTER, filter);
         Some(Self {
             format: format?,
             filter: filter?,
@@ -85,12 +85,21 @@ pub enum TelemetryError {
     InstallMetrics(#[source] metrics_exporter_prometheus::BuildError),
 }
 
+/// lapin reports every clean stop as an error; what matters of it is logged where it is handled.
+const DEFAULT_FILTER: &str = "info,lapin=off";
+/// lapin logs a returned message with its body, which is a customer's data. No filter switches that on.
+const BODIES_OFF: &str = "lapin::returned_messages=off";
+
+fn log_filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    Ok(EnvFilter::try_new(text)?.add_directive(BODIES_OFF.parse()?))
+}
+
 /// Installs the log subscriber of this process.
 ///
 /// # Errors
 /// When the filter does not parse or a subscriber is there already.
 pub fn init_logs(service: &'static str, settings: &LogSettings) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&settings.filter).map_err(TelemetryError::Filter)?;
+    let filter = log_filter(&settings.filter).map_err(TelemetryError::Filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match settings.format {
         LogFormat::Json => {
@@ -237,6 +246,15 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_switches_the_logging_of_bodies_on() {
+        for text in ["trace", "lapin=trace", DEFAULT_FILTER, "lapin::returned_messages=trace"] {
+            let filter = log_filter(text).unwrap().to_string();
+            assert!(filter.contains(BODIES_OFF), "{filter}");
+            assert!(!filter.contains("returned_messages=trace"), "{filter}");
         }
     }
 
