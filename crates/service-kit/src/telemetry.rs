@@ -312,7 +312,7 @@ mod tests {
                 .collect()
         };
         let good = crate::config::load(&source(&[]), LogSettings::read).unwrap();
-        assert_eq!((good.format, good.filter.as_str()), (LogFormat::Json, "info"));
+        assert_eq!((good.format, good.filter.as_str()), (LogFormat::Json, DEFAULT_FILTER));
         let bad = crate::config::load(
             &source(&[("LOG_FORMAT", "xml"), ("RUST_LOG", "a=b=c")]),
             LogSettings::read,
