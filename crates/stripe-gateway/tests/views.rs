@@ -370,10 +370,7 @@ fn an_event_without_the_object_says_so() {
     assert_eq!(event(thin).object_id().unwrap_err(), ViewError::NoObject);
     let other = fixture("invoice.paid", Version::Basil);
     let error = event(&other).subscription().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the event carries an object of kind invoice, not subscription"
-    );
+    assert_eq!(error.to_string(), "the object is of kind invoice, not subscription");
     let nameless = around("{}");
     assert!(matches!(
         event(&nameless).charge().unwrap_err(),

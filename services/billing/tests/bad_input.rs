@@ -63,7 +63,7 @@ fn unreadable(payer: &Payer) -> Vec<(Event, &'static str)> {
         ),
         (
             subscription().with_object(json!({"object": "invoice"})),
-            "the event carries an object of kind invoice, not subscription",
+            "the object is of kind invoice, not subscription",
         ),
         (
             subscription().with_object(json!({"customer": null})),

@@ -52,6 +52,24 @@ pub struct Envelope<'a> {
     pub form: Form,
 }
 
+impl Envelope<'_> {
+    /// The same, independent of the body.
+    #[must_use]
+    pub fn into_owned(self) -> Envelope<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Envelope {
+            id: own(self.id),
+            kind: own(self.kind),
+            created: self.created,
+            account: self.account.map(own),
+            context: self.context.map(own),
+            livemode: self.livemode,
+            api_version: self.api_version.map(own),
+            form: self.form,
+        }
+    }
+}
+
 /// The two forms of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {

@@ -6,14 +6,19 @@
 //! wrong type is an error that names its path, because guessing there would move money or state: the consumer parks the
 //! message, and the archive has the body.
 //!
+//! An object stands in an event ([`EventView`]) or alone, as an answer of the API has it ([`ObjectView`]).
+//!
 //! Texts never hold U+0000, which Postgres cannot store, and ids are 1 to 255 bytes.
 
 mod account;
 mod charge;
 mod checkout_session;
 mod dispute;
+mod event;
 mod invoice;
 mod invoice_payment;
+mod list;
+mod object;
 mod payment_intent;
 mod payout;
 mod read;
@@ -24,14 +29,15 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
-
 pub use account::{Account, Requirements};
 pub use charge::Charge;
 pub use checkout_session::CheckoutSession;
 pub use dispute::Dispute;
+pub use event::EventView;
 pub use invoice::Invoice;
 pub use invoice_payment::InvoicePayment;
+pub use list::List;
+pub use object::ObjectView;
 pub use payment_intent::{PaymentError, PaymentIntent};
 pub use payout::Payout;
 pub use read::Change;
@@ -39,24 +45,27 @@ pub use refund::Refund;
 pub use subscription::{PreviousSubscription, Price, Subscription};
 pub use transfer::Transfer;
 
-use crate::envelope::{self, Envelope, EnvelopeError};
+use crate::envelope::EnvelopeError;
 use read::Object;
 
-/// Why an event does not have what a consumer needs.
+/// Why an event or an object does not have what a consumer needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ViewError {
     /// The body is not an event.
     #[error("the event cannot be read")]
     Envelope(#[from] EnvelopeError),
+    /// The body is not a JSON object.
+    #[error("the body is not a JSON object")]
+    NotAnObject,
     /// There is no `data.object`: the event is thin, or not Stripe's.
     #[error("the event carries no object")]
     NoObject,
-    /// `data.object` is of another kind than the view.
-    #[error("the event carries an object of kind {found}, not {expected}")]
+    /// The object is of another kind than the view.
+    #[error("the object is of kind {found}, not {expected}")]
     OtherObject {
         /// The kind of the view, as Stripe names it.
         expected: &'static str,
-        /// The first 64 characters of what `data.object.object` says; `unknown` where it says nothing.
+        /// The first 64 characters of what its `object` says; `unknown` where it says nothing.
         found: String,
     },
     /// A field cannot be used.
@@ -117,6 +126,9 @@ pub enum Problem {
     /// Not a JSON array.
     #[error("is not a list")]
     NotAList,
+    /// A page that is empty and not the last one.
+    #[error("is true, but there is nothing to go on after")]
+    MoreAfterNothing,
 }
 
 /// The `metadata` of an object: texts by name. It is set by whoever made the object, which need not be our side.
@@ -153,106 +165,5 @@ impl Metadata {
             return Ok(Self::default());
         };
         Ok(Self(members.all_texts()?.into_iter().collect()))
-    }
-}
-
-/// An event whose object has been found but not yet read.
-#[derive(Debug, Clone)]
-pub struct EventView<'a> {
-    /// The outermost fields.
-    pub envelope: Envelope<'a>,
-    /// `data.object` as it was sent; none in a thin event.
-    pub object: Option<&'a RawValue>,
-    /// `data.previous_attributes` as it was sent; only `*.updated` events have it.
-    pub previous_attributes: Option<&'a RawValue>,
-}
-
-/// One accessor per view, all alike.
-macro_rules! accessors {
-    ($($(#[$doc:meta])* $name:ident, $kind:literal => $view:ty;)+) => {
-        $(
-            $(#[$doc])*
-            ///
-            /// # Errors
-            /// When the event carries another object, or a field that is needed is missing or of a wrong type.
-            pub fn $name(&self) -> Result<$view, ViewError> {
-                <$view>::read(&self.object_of_kind($kind, stringify!($name))?)
-            }
-        )+
-    };
-}
-
-impl<'a> EventView<'a> {
-    /// Reads the envelope and finds the object.
-    ///
-    /// # Errors
-    /// When the body is not an event, or `data` is there but not an object.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ViewError> {
-        let (envelope, data) = envelope::peek_with_data(body)?;
-        let data = data
-            .filter(|raw| raw.get() != "null")
-            .map(|raw| Object::parse(raw, "data"))
-            .transpose()?;
-        let member = |name| data.as_ref().map_or(Ok(None), |data| data.value(name));
-        Ok(Self {
-            object: member("object")?,
-            previous_attributes: member("previous_attributes")?,
-            envelope,
-        })
-    }
-
-    /// The id of the object, whatever its kind; some objects (a balance) have none.
-    ///
-    /// # Errors
-    /// When the object is none, or its id is no id.
-    pub fn object_id(&self) -> Result<Option<String>, ViewError> {
-        Object::parse(self.object.ok_or(ViewError::NoObject)?, "object")?.id("id")
-    }
-
-    accessors! {
-        /// The subscription of a `customer.subscription.*` event.
-        subscription, "subscription" => Subscription;
-        /// The invoice of an `invoice.*` event.
-        invoice, "invoice" => Invoice;
-        /// The session of a `checkout.session.*` event.
-        checkout_session, "checkout.session" => CheckoutSession;
-        /// The charge of a `charge.*` event, of `charge.refunded` too.
-        charge, "charge" => Charge;
-        /// The refund of a `refund.*` or `charge.refund.updated` event.
-        refund, "refund" => Refund;
-        /// The dispute of a `charge.dispute.*` event.
-        dispute, "dispute" => Dispute;
-        /// The payment intent of a `payment_intent.*` event.
-        payment_intent, "payment_intent" => PaymentIntent;
-        /// The transfer of a `transfer.*` event.
-        transfer, "transfer" => Transfer;
-        /// The account of an `account.updated` event.
-        account, "account" => Account;
-        /// The payout of a `payout.*` event.
-        payout, "payout" => Payout;
-        /// The link of an invoice and a payment of an `invoice_payment.*` event (basil and later).
-        invoice_payment, "invoice_payment" => InvoicePayment;
-    }
-
-    /// What `customer.subscription.updated` says the subscription was before; all absent in other events. `now` is what
-    /// [`EventView::subscription`] gave for the same event.
-    ///
-    /// # Errors
-    /// When a field that is needed is of a wrong type.
-    pub fn previous_subscription(&self, now: &Subscription) -> Result<PreviousSubscription, ViewError> {
-        let Some(raw) = self.previous_attributes else {
-            return Ok(PreviousSubscription::default());
-        };
-        PreviousSubscription::read(&Object::parse(raw, "previous_attributes")?, now)
-    }
-
-    fn object_of_kind(&self, kind: &'static str, path: &str) -> Result<Object<'a>, ViewError> {
-        let object = Object::parse(self.object.ok_or(ViewError::NoObject)?, path)?;
-        let found = object.text("object")?;
-        if found.as_deref() == Some(kind) {
-            return Ok(object);
-        }
-        let found = found.map_or_else(|| "unknown".to_owned(), |found| found.chars().take(64).collect());
-        Err(ViewError::OtherObject { expected: kind, found })
     }
 }

@@ -191,6 +191,11 @@ impl<'a> Object<'a> {
             .collect()
     }
 
+    /// The items of a bare list, unparsed.
+    pub(super) fn raw_items(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>, ViewError> {
+        self.value(name)?.map(|raw| self.array_of(raw, name)).transpose()
+    }
+
     /// The texts of a bare list.
     pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, ViewError> {
         let Some(raw) = self.value(name)? else {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use stripe_gateway::envelope::{EnvelopeError, peek};
 use stripe_gateway::fixtures::{self, Fixture};
 use stripe_gateway::signature::{Secrets, SignatureError, sign, verify};
-use stripe_gateway::views::EventView;
+use stripe_gateway::views::{EventView, List, ObjectView};
 
 static FIXTURES: LazyLock<Vec<Fixture>> = LazyLock::new(fixtures::all);
 
@@ -32,6 +32,7 @@ fn any_fixture() -> impl Strategy<Value = &'static Fixture> {
 /// Reads everything that can be read, and holds it against the slow reading.
 fn read_everything(body: &[u8]) {
     let tree = serde_json::from_slice::<serde_json::Value>(body);
+    read_as_an_answer(body, &tree);
     match peek(body) {
         Ok(envelope) => {
             if let Err(error) = &tree {
@@ -63,6 +64,18 @@ fn read_everything(body: &[u8]) {
             assert!(EventView::parse(body).is_err());
         }
     }
+}
+
+/// The same bytes as an answer of the API: an object or a page of a list.
+fn read_as_an_answer(body: &[u8], tree: &serde_json::Result<serde_json::Value>) {
+    if let Ok(tree) = tree {
+        assert_eq!(ObjectView::parse(body).is_ok(), tree.is_object());
+    }
+    if let Ok(object) = ObjectView::parse(body) {
+        let results = [object.id().map(drop), object.invoice().map(drop)];
+        drop(results);
+    }
+    drop(List::parse(body));
 }
 
 fn read_every_view(event: &EventView<'_>) {
