@@ -6,10 +6,11 @@
 //! 2. [`envelope::peek`] reads the few fields that routing needs, without building a tree of the body;
 //! 3. a consumer reads what it needs of the object by [`views`], from whichever place the event's API version has it.
 //!
-//! Nothing here has I/O or a clock: time is an argument.
+//! Nothing of that has I/O or a clock: time is an argument. The other direction is [`client`], the only place that calls Stripe.
 
 #![recursion_limit = "256"]
 
+pub mod client;
 pub mod envelope;
 pub mod fixtures;
 pub mod signature;

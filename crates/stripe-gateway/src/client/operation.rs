@@ -1,0 +1,113 @@
+//! The operations that this system asks of Stripe: async-stripe's request structs, each with the fixed name that metrics and logs
+//! know it by, and with its method in the type, so that a POST without an idempotency key does not compile.
+
+use stripe_billing::invoice::RetrieveInvoice;
+use stripe_billing::invoice_payment::RetrieveInvoicePayment;
+use stripe_billing::subscription::RetrieveSubscription;
+use stripe_checkout::checkout_session::RetrieveCheckoutSession;
+use stripe_client_core::StripeRequest;
+use stripe_connect::account::RetrieveAccount;
+use stripe_connect::transfer::{CreateTransfer, RetrieveTransfer};
+use stripe_connect::transfer_reversal::CreateIdTransferReversal;
+use stripe_core::charge::RetrieveCharge;
+use stripe_core::dispute::RetrieveDispute;
+use stripe_core::event::{ListEvent, RetrieveEvent};
+use stripe_core::payment_intent::{
+    CancelPaymentIntent, CapturePaymentIntent, CreatePaymentIntent, RetrievePaymentIntent,
+};
+use stripe_core::payout::RetrievePayout;
+use stripe_core::refund::{CreateRefund, RetrieveRefund};
+
+/// A request that reads.
+pub trait Get: StripeRequest {
+    /// Its name in metrics and logs: words with underscores.
+    const OP: &'static str;
+}
+
+/// A request that changes something.
+pub trait Post: StripeRequest {
+    /// Its name in metrics and logs: words with underscores.
+    const OP: &'static str;
+}
+
+macro_rules! operations {
+    ($method:ident { $($request:ty => $op:literal,)+ }) => {
+        $(impl $method for $request { const OP: &'static str = $op; })+
+    };
+}
+
+operations!(Get {
+    RetrieveAccount => "retrieve_account",
+    RetrieveCharge => "retrieve_charge",
+    RetrieveCheckoutSession => "retrieve_checkout_session",
+    RetrieveDispute => "retrieve_dispute",
+    RetrieveEvent => "retrieve_event",
+    RetrieveInvoice => "retrieve_invoice",
+    RetrieveInvoicePayment => "retrieve_invoice_payment",
+    RetrievePaymentIntent => "retrieve_payment_intent",
+    RetrievePayout => "retrieve_payout",
+    RetrieveRefund => "retrieve_refund",
+    RetrieveSubscription => "retrieve_subscription",
+    RetrieveTransfer => "retrieve_transfer",
+    ListEvent => "list_events",
+});
+
+operations!(Post {
+    CancelPaymentIntent => "cancel_payment_intent",
+    CapturePaymentIntent => "capture_payment_intent",
+    CreateIdTransferReversal => "create_transfer_reversal",
+    CreatePaymentIntent => "create_payment_intent",
+    CreateRefund => "create_refund",
+    CreateTransfer => "create_transfer",
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stripe_client_core::StripeMethod;
+    use stripe_types::Currency;
+
+    fn get<R: Get>(request: &R, path: &str) -> &'static str {
+        let built = request.build();
+        assert!(matches!(built.method, StripeMethod::Get), "{}", R::OP);
+        assert_eq!(built.path, path, "{}", R::OP);
+        R::OP
+    }
+
+    fn post<R: Post>(request: &R, path: &str) -> &'static str {
+        let built = request.build();
+        assert!(matches!(built.method, StripeMethod::Post), "{}", R::OP);
+        assert_eq!(built.path, path, "{}", R::OP);
+        R::OP
+    }
+
+    /// The type says the method, async-stripe says it again: both must mean the same.
+    #[test]
+    fn each_operation_has_the_method_and_path_that_its_type_promises() {
+        let mut ops = vec![
+            get(&RetrieveAccount::new("acct_1"), "/accounts/acct_1"),
+            get(&RetrieveCharge::new("ch_1"), "/charges/ch_1"),
+            get(&RetrieveCheckoutSession::new("cs_1"), "/checkout/sessions/cs_1"),
+            get(&RetrieveDispute::new("du_1"), "/disputes/du_1"),
+            get(&RetrieveEvent::new("evt_1"), "/events/evt_1"),
+            get(&RetrieveInvoice::new("in_1"), "/invoices/in_1"),
+            get(&RetrieveInvoicePayment::new("inpay_1"), "/invoice_payments/inpay_1"),
+            get(&RetrievePaymentIntent::new("pi_1"), "/payment_intents/pi_1"),
+            get(&RetrievePayout::new("po_1"), "/payouts/po_1"),
+            get(&RetrieveRefund::new("re_1"), "/refunds/re_1"),
+            get(&RetrieveSubscription::new("sub_1"), "/subscriptions/sub_1"),
+            get(&RetrieveTransfer::new("tr_1"), "/transfers/tr_1"),
+            get(&ListEvent::new(), "/events"),
+            post(&CancelPaymentIntent::new("pi_1"), "/payment_intents/pi_1/cancel"),
+            post(&CapturePaymentIntent::new("pi_1"), "/payment_intents/pi_1/capture"),
+            post(&CreateIdTransferReversal::new("tr_1"), "/transfers/tr_1/reversals"),
+            post(&CreatePaymentIntent::new(1, Currency::EUR), "/payment_intents"),
+            post(&CreateRefund::new(), "/refunds"),
+            post(&CreateTransfer::new(Currency::EUR, "acct_1"), "/transfers"),
+        ];
+        let all = ops.len();
+        ops.sort_unstable();
+        ops.dedup();
+        assert_eq!(ops.len(), all, "two operations share a name");
+    }
+}
