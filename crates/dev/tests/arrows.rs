@@ -39,12 +39,18 @@ const ROOMS: [(&str, &[&str]); 9] = [
 const FOR_SERVICES: [&str; 5] = ["bus", "db", "domain", "service-kit", "stripe-gateway"];
 
 /// Libraries with one home. Whoever else is named needs them for tests and development only.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("lapin", &["bus", "dev", "testkit"]),
     ("tokio-postgres", &["db", "dev", "provision", "testkit"]),
     ("deadpool-postgres", &["db"]),
     ("async-stripe", &["stripe-gateway"]),
+    ("async-stripe-billing", &["stripe-gateway"]),
+    ("async-stripe-checkout", &["stripe-gateway"]),
     ("async-stripe-client-core", &["stripe-gateway"]),
+    ("async-stripe-connect", &["stripe-gateway"]),
+    ("async-stripe-core", &["stripe-gateway"]),
+    ("async-stripe-shared", &["stripe-gateway"]),
+    ("async-stripe-types", &["stripe-gateway"]),
     ("jsonwebtoken", &["service-kit", "dev"]),
 ];
 

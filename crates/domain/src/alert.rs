@@ -83,6 +83,8 @@ kinds! {
     BrokerUnavailable => "broker_unavailable", Critical;
     /// The database does not answer. Subject: the service.
     DatabaseUnavailable => "database_unavailable", Critical;
+    /// Calls to Stripe fail: it is away, or it does not accept our key. Subject: the service and the reason.
+    StripeApiFailure => "stripe_api_failure", Warning;
     /// A handler keeps failing on a message. Subject: the queue.
     HandlerFailure => "handler_failure", Warning;
     /// Messages were set aside for a person. Subject: the queue.

@@ -22,12 +22,14 @@
 //! ```
 
 pub mod shape;
+pub mod stripe;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::process::ExitCode;
 
 pub use shape::Shape;
+pub use stripe::StripeApi;
 
 /// The exit code of a start that was refused because of its configuration (`EX_CONFIG` of sysexits).
 pub const EXIT_CONFIG: u8 = 78;

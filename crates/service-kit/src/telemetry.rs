@@ -218,7 +218,11 @@ fn describe() {
     describe_gauge!("holdfast_parked_messages", "Parked messages by queue");
     describe_counter!(
         "holdfast_stripe_requests_total",
-        "Requests to Stripe by operation and outcome"
+        "Requests to Stripe (each attempt counts) by operation and outcome"
+    );
+    describe_counter!(
+        "holdfast_stripe_calls_total",
+        "Calls to Stripe (all attempts of one count once) by operation and outcome"
     );
     describe_histogram!(
         "holdfast_stripe_request_seconds",
