@@ -19,8 +19,8 @@
 //! - a delay is part of its queue's name, since arguments cannot be changed once declared: another schedule is other
 //!   queues.
 //!
-//! Types that no queue is bound for go to `archive.events` through the alternate exchange `stripe.unrouted`; so do, for
-//! now, v2 event notifications (`v1.invoice.paid` and the like) and everything from connected accounts. `escrow.events`
+//! Types that no queue is bound for go to `archive.events` through the alternate exchange `stripe.unrouted`; so does, for
+//! now, everything from connected accounts. `escrow.events`
 //! and `checkout.events` exist without bindings until their services do, so that their events reach the archive instead
 //! of waiting for a consumer that is not there.
 
@@ -59,14 +59,24 @@ pub const ALERTS_RAISE: &str = "alerts.raise";
 ///
 /// They end in `*`, not in `#`: every type has a fixed number of words, and for `#` the broker walks its pattern tree again
 /// for each way to skip words, which costs it 13 of 78 µs per message (`docs/PERFORMANCE.md`).
-pub const BILLING_PATTERNS: [&str; 7] = [
+pub const BILLING_PATTERNS: [&str; 16] = [
     "platform.customer.subscription.*",
     "platform.invoice.*",
     "platform.checkout.session.*",
+    "platform.charge.succeeded",
     "platform.charge.refunded",
     "platform.charge.refund.*",
     "platform.refund.*",
     "platform.charge.dispute.*",
+    // The same as thin events, whose objects billing reads.
+    "platform.v1.customer.subscription.*",
+    "platform.v1.invoice.*",
+    "platform.v1.checkout.session.*",
+    "platform.v1.charge.succeeded",
+    "platform.v1.charge.refunded",
+    "platform.v1.charge.refund.*",
+    "platform.v1.refund.*",
+    "platform.v1.charge.dispute.*",
 ];
 
 /// Deliveries of one message, by the broker's count, before it is parked.

@@ -93,6 +93,10 @@ kinds! {
     SpoofedMetadata => "spoofed_metadata", Critical;
     /// A price or plan could not be applied to a client (BIL-13). Subject: the client.
     PlanApplication => "plan_application", Warning;
+    /// The bank of a customer wants money back, or asks. Subject: the dispute.
+    Dispute => "dispute", Warning;
+    /// A refund did not arrive; the money is back in the platform's balance. Subject: the refund.
+    RefundFailed => "refund_failed", Warning;
     /// Events whose `created` lies outside the months that have a partition. Subject: the table.
     PartitionDefaultUsed => "partition_default_used", Warning;
     /// Raised on purpose, to see that alerts arrive. Subject: who asked.

@@ -106,6 +106,12 @@ id!(/// A Stripe checkout session (`cs_...`).
     CheckoutSessionId);
 id!(/// A Stripe price (`price_...`).
     PriceId);
+id!(/// A Stripe charge (`ch_...` or `py_...`).
+    ChargeId);
+id!(/// A Stripe refund (`re_...` or `pyr_...`).
+    RefundId);
+id!(/// A Stripe dispute (`du_...` or `dp_...`).
+    DisputeId);
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use domain::billing::authority::{Authority, Binding, BoundBy, Claim, WaitingFor, judge};
+use domain::billing::authority::{Authority, Binding, BoundBy, Claim, NamedBy, WaitingFor, judge};
 use domain::billing::contract::{Contract, PaymentSource};
 use domain::billing::decision::{Guard, Outcome, Reason};
 use domain::billing::state::ClientState;
@@ -129,6 +129,7 @@ fn check(case: Case) {
         session_owner: of(case.session_of),
         named: named.as_ref(),
         named_contract: of(case.names),
+        by: NamedBy::Customer,
         is_checkout: case.is_checkout,
     };
     let binding = if case.require_registered {

@@ -14,7 +14,7 @@ mod model;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use domain::billing::authority::{Authority, Binding, Claim, judge};
+use domain::billing::authority::{Authority, Binding, Claim, NamedBy, judge};
 use domain::billing::client::Client;
 use domain::billing::contract::PaymentSource;
 use domain::billing::fact::Fact;
@@ -244,6 +244,7 @@ impl<'t> Trial<'t> {
                         session_owner: at(2).then_some(&contract),
                         named: at(4).then_some(&contract.client),
                         named_contract: at(4).then_some(&contract),
+                        by: NamedBy::Customer,
                         is_checkout: matches!(event.word, Word::Checkout { .. }),
                     };
                     for binding in [Binding::FirstUse, Binding::RegisteredOnly] {

@@ -1,11 +1,14 @@
 //! What billing is told: a database, a broker, the mode, and whether metadata may bind a customer.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false).
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false),
+//! and those of Stripe's API ([`service_kit::config::StripeApi`]). Without `STRIPE_SECRET_KEY` thin events wait, and subscriptions whose
+//! events leave their last state open stay read in the client's favour.
 
 use db::{Database, DatabaseConfig};
 use domain::billing::authority::Binding;
 use secrecy::SecretString;
-use service_kit::config::{Reader, shape};
+use service_kit::config::{Reader, StripeApi, shape};
+use stripe_gateway::client::{ApiBase, ClientConfig};
 
 /// The configuration of billing.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct BillingConfig {
     pub livemode: bool,
     /// Whether metadata may bind a client's first customer.
     pub binding: Binding,
+    /// How to read from Stripe what events leave open.
+    pub stripe: Option<ClientConfig>,
 }
 
 impl BillingConfig {
@@ -33,6 +38,7 @@ impl BillingConfig {
         let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
+        let stripe = StripeApi::read_optional(r, |text| ApiBase::parse(text).map_err(|error| error.to_string()));
         Some(Self {
             database_url: database?,
             amqp_url: amqp?.into(),
@@ -43,6 +49,7 @@ impl BillingConfig {
             } else {
                 Binding::FirstUse
             },
+            stripe: stripe?.map(|api| ClientConfig::new(api.base, api.secret_key, api.timeout, api.max_retries)),
         })
     }
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use bus::{BatchError, BatchHandler, Incoming, Verdict};
+use bus::{AlertRaiser, BatchError, BatchHandler, Incoming, Verdict};
 use chrono::{DateTime, Utc};
 use db::{Database, in_txn};
 use domain::billing::authority::Binding;
 use domain::billing::decision::{Decision, Guard, Outcome};
 use service_kit::clock::Clock;
+use stripe_gateway::client::Client;
 use tokio::sync::Notify;
 
 use crate::error::BillingError;
+use crate::hydrate::hydrate;
 use crate::pipeline::{BatchReport, Rules, decide_batch};
 use crate::reading::{Content, Reading, read};
 
@@ -26,6 +28,10 @@ pub(crate) struct Decider {
     pub(crate) binding: Binding,
     /// Wakes the relay after a batch that wrote to the outbox.
     pub(crate) nudge: Arc<Notify>,
+    /// Reads the objects of thin events; without it they wait.
+    pub(crate) stripe: Option<Client>,
+    /// Told when Stripe cannot be asked.
+    pub(crate) alerts: AlertRaiser,
 }
 
 impl BatchHandler for Decider {
@@ -34,7 +40,7 @@ impl BatchHandler for Decider {
         let messages: Vec<Result<Reading<'_>, String>> =
             batch.iter().map(|message| read(message, self.livemode, now)).collect();
         let mut verdicts: Vec<Verdict> = messages.iter().map(verdict_of_reading).collect();
-        let (places, readings): (Vec<usize>, Vec<Reading<'_>>) = messages
+        let (places, mut readings): (Vec<usize>, Vec<Reading<'_>>) = messages
             .into_iter()
             .enumerate()
             .filter_map(|(place, message)| Some((place, message.ok()?)))
@@ -42,6 +48,7 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
+        hydrate(&mut readings, self.stripe.as_ref(), &self.alerts).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
         for ((place, reading), decision) in places.into_iter().zip(&readings).zip(&report.decisions) {
             record(reading, *decision, now);
@@ -65,7 +72,12 @@ impl BatchHandler for Decider {
 }
 
 impl Decider {
-    async fn decide(&self, readings: &[Reading<'_>], now: DateTime<Utc>) -> Result<BatchReport, BillingError> {
+    /// Decides a batch in one transaction, and starts over where another consumer was faster.
+    pub(crate) async fn decide(
+        &self,
+        readings: &[Reading<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<BatchReport, BillingError> {
         let rules = Rules {
             binding: self.binding,
             now,

@@ -1,4 +1,4 @@
-//! `PUT` and `GET /api/clients/{client_id}`, and the client's timeline.
+//! `PUT` and `GET /api/clients/{client_id}`, why it is in its state, and its timeline.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use service_kit::problem::Problem;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::explanation::{Explanation, explain_client};
 use crate::register::{RegisterError, register};
 
 /// The largest page of a timeline.
@@ -50,6 +51,7 @@ impl Desk {
                     .route(web::put().to(put_client))
                     .route(web::get().to(get_client)),
             )
+            .service(resource("/api/clients/{client_id}/explanation").route(web::get().to(get_explanation)))
             .service(resource("/api/clients/{client_id}/timeline").route(web::get().to(get_timeline)));
     }
 }
@@ -85,6 +87,18 @@ async fn put_client(
 async fn get_client(caller: Principal, path: Path<String>, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
     let row = visible_client(&caller, &path, &desk.database).await?;
     Ok(HttpResponse::Ok().json(ClientAnswer::of(&row)))
+}
+
+async fn get_explanation(caller: Principal, path: Path<String>, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
+    let row = visible_client(&caller, &path, &desk.database).await?;
+    let conn = desk.database.conn().await.map_err(|error| database_problem(&error))?;
+    let explanation = explain_client(&conn, &row)
+        .await
+        .map_err(|error| database_problem(&error))?;
+    Ok(HttpResponse::Ok().json(ExplanationAnswer {
+        client: ClientAnswer::of(&row),
+        explanation,
+    }))
 }
 
 async fn get_timeline(
@@ -281,6 +295,13 @@ struct ClientAnswer<'r> {
     contracted_currency: Option<&'r str>,
     last_event: Option<EventAnswer<'r>>,
     version: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplanationAnswer<'r> {
+    client: ClientAnswer<'r>,
+    #[serde(flatten)]
+    explanation: Explanation,
 }
 
 #[derive(Debug, Serialize)]

@@ -3,16 +3,19 @@
 //! Events come in by [`consumer`], are read at the edge by [`reading`], decided and written by [`pipeline`] in one transaction
 //! per batch, and announced by the outbox relay. Clients are registered and shown by [`http`].
 //!
-//! Invariants: no event changes a client whose payment source is not Stripe, or that its customer does not own. No call to Stripe
-//! is made here. An event's mark of idempotency commits with its effect or not at all.
+//! Invariants: no event changes a client whose payment source is not Stripe, or that its customer does not own. Stripe is only read,
+//! never within a transaction, and only for what events leave open ([`hydrate`], [`refresh`]). An event's mark of idempotency commits with its effect or not at all.
 
 mod announcement;
 mod config;
 mod consumer;
 mod error;
+mod explanation;
 mod http;
+mod hydrate;
 mod pipeline;
 mod reading;
+mod refresh;
 mod register;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +34,7 @@ use secrecy::ExposeSecret;
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use stripe_gateway::client::{Client, ConfigError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,9 +42,11 @@ use tokio_util::sync::CancellationToken;
 pub use announcement::STATE_CHANGED;
 pub use config::BillingConfig;
 pub use error::BillingError;
+pub use explanation::{Explanation, OfCharge, Payment, SubscriptionWord, Waiting, explain_client};
 
 use consumer::Decider;
 use http::Desk;
+use refresh::Refresher;
 
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "billing";
@@ -51,6 +57,17 @@ const CONSUMERS: usize = 2;
 const MAX_BATCH: u16 = 128;
 /// The relay looks at the outbox at least this often, should a nudge be lost.
 const RELAY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why billing cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database's URL.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// Stripe's key or base.
+    #[error("Stripe cannot be called as configured")]
+    Stripe(#[from] ConfigError),
+}
 
 /// Billing at work. Its routes go onto a server that may be shared with other services.
 #[derive(Clone)]
@@ -67,8 +84,8 @@ impl Billing {
     /// [`Self::wait`] then waits for what is in hand. Needs a Tokio runtime, and the metrics recorder installed.
     ///
     /// # Errors
-    /// When the database's URL cannot be used; an absent server is no error.
-    pub fn start(config: &BillingConfig, clock: Clock, stop: CancellationToken) -> Result<Self, OpenError> {
+    /// When the database's URL or Stripe's key cannot be used; an absent server is no error.
+    pub fn start(config: &BillingConfig, clock: Clock, stop: CancellationToken) -> Result<Self, StartError> {
         let database = Database::open(&DatabaseConfig::new(config.database_url.clone(), NAME))?;
         let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
         let publisher = Publisher::start(PublisherConfig {
@@ -86,6 +103,7 @@ impl Billing {
             ..AlertRaiserConfig::new(publisher.clone(), Arc::clone(&time))
         });
         let nudge = Arc::new(Notify::new());
+        let stripe = config.stripe.clone().map(Client::new).transpose()?;
         let handler = DatabaseWatch {
             name: NAME,
             handler: Decider {
@@ -94,6 +112,8 @@ impl Billing {
                 livemode: config.livemode,
                 binding: config.binding,
                 nudge: Arc::clone(&nudge),
+                stripe: stripe.clone(),
+                alerts: alerts.clone(),
             },
             database: database.clone(),
             alerts: alerts.clone(),
@@ -120,6 +140,15 @@ impl Billing {
             nudge: Arc::clone(&nudge),
             interval: RELAY_INTERVAL,
         };
+        if let Some(stripe) = stripe {
+            let refresher = Refresher {
+                decider: handler.handler.clone(),
+                stripe,
+                database: database.clone(),
+                alerts: alerts.clone(),
+            };
+            work.spawn(refresher.run(stop.clone()));
+        }
         work.spawn(relay_outbox(relay, database.clone(), stop));
         let authenticator = Authenticator::hs256(&config.jwt_secret, clock);
         let desk = Arc::new(Desk {

@@ -1,11 +1,13 @@
 //! The use case behind `PUT /api/clients/{client_id}`: our side says what was agreed with a client.
 
 use db::billing::clients::{ClientRow, find_client};
-use db::billing::inbox::{find_events_waiting_for_session_in_txn, find_waiting_events_in_txn};
-use db::billing::owners::{client_lock, customer_lock, lock_unknowns_in_txn, session_lock};
+use db::billing::inbox::{find_waiting_events_in_txn, reopen_price_rejections_in_txn};
+use db::billing::owners::{client_name, customer_name, lock_names_in_txn, session_name};
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, in_txn};
+use domain::ids::PriceId;
+use domain::money::Currency;
 
 use crate::announcement;
 
@@ -39,36 +41,35 @@ pub(crate) struct Outcome {
 }
 
 /// Registers a client, and sends what waited for it back to be decided: in one transaction, under the locks that the consumer
-/// takes before it sets an event aside.
+/// takes before it sets an event aside. Where another price or currency is agreed now, events that were rejected for theirs are
+/// decided again as well.
 pub(crate) async fn register(database: &Database, registration: &Registration<'_>) -> Result<Outcome, RegisterError> {
     database
         .transact(|txn| {
             in_txn(async move {
-                let mut names = vec![client_lock(registration.client)];
-                names.extend(registration.customer.map(customer_lock));
-                names.extend(registration.checkout_session.map(session_lock));
-                lock_unknowns_in_txn(txn, &mut names).await?;
+                let mut names = vec![client_name(registration.client)];
+                names.extend(registration.customer.map(customer_name));
+                names.extend(registration.checkout_session.map(session_name));
+                lock_names_in_txn(txn, &mut names).await?;
+                let before = find_client(txn, registration.client).await?;
                 let is_new = match register_client_in_txn(txn, registration).await? {
                     Registered::New => true,
                     Registered::Known => false,
                     conflict => return Err(RegisterError::Conflict(conflict)),
                 };
-                let customers: Vec<&str> = registration.customer.into_iter().collect();
-                let mut waiting = find_waiting_events_in_txn(txn, registration.client, &customers).await?;
-                if let Some(session) = registration.checkout_session {
-                    waiting.extend(find_events_waiting_for_session_in_txn(txn, session).await?);
-                }
-                waiting.sort_unstable_by(|a, b| (a.created, &a.event_id).cmp(&(b.created, &b.event_id)));
-                waiting.dedup_by(|a, b| (a.created, &a.event_id) == (b.created, &b.event_id));
-                let released = waiting.len();
-                let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
-                insert_outbox_in_txn(txn, &rows).await?;
                 let client = find_client(txn, registration.client)
                     .await?
                     .ok_or_else(|| DbError::Value {
                         operation: "register_client",
                         detail: "the client that was just registered is not there".to_owned(),
                     })?;
+                if before.is_some_and(|before| agreed(&before) != agreed(&client)) {
+                    reopen_price_rejections_in_txn(txn, registration.client).await?;
+                }
+                let waiting = find_waiting_events_in_txn(txn, &names).await?;
+                let released = waiting.len();
+                let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
+                insert_outbox_in_txn(txn, &rows).await?;
                 Ok(Outcome {
                     client,
                     is_new,
@@ -77,4 +78,9 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
             })
         })
         .await
+}
+
+/// What an event may be rejected for.
+fn agreed(client: &ClientRow) -> (Option<&PriceId>, Option<Currency>) {
+    (client.contracted_price_id.as_ref(), client.contracted_currency)
 }

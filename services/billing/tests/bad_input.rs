@@ -383,7 +383,6 @@ fn what_is_not_billings_is_archived_and_ignored_by_name() {
                 },
                 "connected_account",
             ),
-            (active().with(json!({"object": "v2.core.event"})), "thin_event"),
             (
                 active().with(json!({"type": "customer.subscription.reimagined", "id": "evt_future"})),
                 "no_effect_on_state",

@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use billing::{Explanation, OfCharge, explain_client};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use db::billing::clients::{ClientRow, find_client};
 use db::billing::decisions::{DecisionRow, list_timeline};
@@ -22,7 +24,7 @@ pub(crate) struct ClientArgs {
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-    /// Show a client, and the decisions that led there, newest first.
+    /// Show a client, the facts that decide its state, and the decisions that led there, newest first.
     Show(ShowArgs),
 }
 
@@ -44,11 +46,14 @@ pub(crate) async fn run(args: ClientArgs) -> anyhow::Result<ExitCode> {
         bail!("no client has the id {}", args.id);
     };
     let timeline = list_timeline(&conn, &args.id, None, args.limit).await?;
+    let explanation = explain_client(&conn, &client).await?;
     if args.form.json {
         let timeline = timeline.iter().map(decision_json).collect::<Vec<_>>();
-        output::json(&json!({"client": client_json(&client), "timeline": timeline}))?;
+        output::json(&json!({
+            "client": client_json(&client), "explanation": explanation, "timeline": timeline,
+        }))?;
     } else {
-        output::print(&text(&client, &timeline))?;
+        output::print(&text(&client, &explanation, &timeline))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,7 +90,7 @@ fn decision_json(decision: &DecisionRow) -> Value {
     })
 }
 
-fn text(client: &ClientRow, timeline: &[DecisionRow]) -> String {
+fn text(client: &ClientRow, explanation: &Explanation, timeline: &[DecisionRow]) -> String {
     let subscription = client.stripe_subscription_id.as_ref().map(SubscriptionId::as_str);
     let event = client.last_event.as_ref();
     let rows = [
@@ -108,6 +113,8 @@ fn text(client: &ClientRow, timeline: &[DecisionRow]) -> String {
         ("version", client.version.to_string()),
     ];
     let mut text = output::columns(rows.map(|(name, value)| [name.to_owned(), value]));
+    text += &format!("\n{}\n", output::plain(&explanation.why));
+    text += &facts(explanation);
     if timeline.is_empty() {
         return text + "\nNo event has spoken of this client.\n";
     }
@@ -125,5 +132,94 @@ fn text(client: &ClientRow, timeline: &[DecisionRow]) -> String {
     });
     text.push('\n');
     text += &output::columns(std::iter::once(head).chain(rows));
+    text
+}
+
+/// What the state is derived from, and what else was recorded.
+fn facts(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    let mut section = |rows: Vec<[String; 7]>, head: [&str; 7]| {
+        if !rows.is_empty() {
+            text.push('\n');
+            text += &output::columns(std::iter::once(head.map(str::to_owned)).chain(rows));
+        }
+    };
+    let date = |at: Option<DateTime<Utc>>| at.map_or_else(|| "-".to_owned(), |at| at.format("%F %T").to_string());
+    let subscriptions = explanation.subscriptions.iter().map(|said| {
+        let heard = match (said.speaks, said.undecided) {
+            (true, true) => "speaks, undecided",
+            (true, false) => "speaks",
+            (false, true) => "undecided",
+            (false, false) => "-",
+        };
+        [
+            said.stripe_subscription_id.clone(),
+            or_dash(said.state),
+            or_dash(said.voice),
+            or_dash(said.basis),
+            date(said.since),
+            date(said.snapshot_at),
+            heard.to_owned(),
+        ]
+    });
+    section(
+        subscriptions.collect(),
+        [
+            "SUBSCRIPTION",
+            "ASKS FOR",
+            "VOICE",
+            "BY",
+            "SINCE",
+            "SNAPSHOT OF",
+            "HEARD",
+        ],
+    );
+    let payments = explanation.payments.iter().map(|paid| {
+        [
+            paid.id.clone(),
+            paid.amount.to_string(),
+            or_dash(paid.currency.as_deref()),
+            date(paid.paid_at),
+            date(paid.failed_at),
+            or_dash(paid.stripe_subscription_id.as_deref()),
+            String::new(),
+        ]
+    });
+    section(
+        payments.collect(),
+        ["PAYMENT", "MINOR UNITS", "CURRENCY", "PAID", "FAILED", "FOR", ""],
+    );
+    let of_charge = |rows: &[OfCharge]| {
+        let row = |row: &OfCharge| {
+            [
+                row.id.clone(),
+                row.amount.to_string(),
+                row.currency.clone(),
+                row.status.clone(),
+                row.charge.clone(),
+                String::new(),
+                String::new(),
+            ]
+        };
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let head = |what| [what, "MINOR UNITS", "CURRENCY", "STATUS", "CHARGE", "", ""];
+    section(of_charge(&explanation.refunds), head("REFUND"));
+    section(of_charge(&explanation.disputes), head("DISPUTE"));
+    let waiting = explanation.waiting.iter().map(|event| {
+        [
+            event.event_id.clone(),
+            event.r#type.clone(),
+            date(Some(event.created)),
+            event.waiting_for.join(", "),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]
+    });
+    section(
+        waiting.collect(),
+        ["WAITING EVENT", "TYPE", "CREATED", "FOR", "", "", ""],
+    );
     text
 }

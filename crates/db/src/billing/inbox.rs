@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
+use domain::billing::decision::Reason;
 
+use super::owners::{CHARGE_PREFIX, client_name};
 use super::{execute, query};
 use crate::DbError;
+use crate::error::During as _;
 
 /// Identifies an event of the inbox: Stripe's id and Stripe's `created`.
 pub type EventKey = (String, DateTime<Utc>);
@@ -42,10 +45,8 @@ pub struct DecidedEvent<'a> {
     pub client: Option<&'a str>,
     /// The client's organisation.
     pub org: Option<&'a str>,
-    /// The customer that it waits for.
-    pub waiting_customer: Option<&'a str>,
-    /// The client that it waits for.
-    pub waiting_client: Option<&'a str>,
+    /// The names of what it waits for (see [`super::owners`]), with blanks between them, which no name has.
+    pub waiting_for: Option<&'a str>,
     /// How often it came in this batch.
     pub deliveries: i32,
 }
@@ -95,15 +96,14 @@ pub async fn find_known_events_in_txn(
 /// When the database does not answer or refuses a row.
 pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
     let sql = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, \
-                   received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, \
-                   deliveries) \
+                   received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries) \
                SELECT id, 'billing', created, type, endpoint, account, api_version, livemode, received_at, payload, status, \
-                   outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, deliveries \
+                   outcome, guard, reason, client_id, org_id, string_to_array(waiting_for, ' '), deliveries \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
                    $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], \
-                   $16::text[], $17::text[], $18::int[]) \
+                   $16::text[], $17::int[]) \
                    AS u (id, created, type, endpoint, account, api_version, livemode, received_at, payload, status, outcome, \
-                       guard, reason, client_id, org_id, waiting_customer, waiting_client, deliveries) \
+                       guard, reason, client_id, org_id, waiting_for, deliveries) \
                ON CONFLICT DO NOTHING";
     let sorted = sorted(events);
     let columns = Columns::of(&sorted);
@@ -134,8 +134,7 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.reasons,
             &columns.clients,
             &columns.orgs,
-            &columns.waiting_customers,
-            &columns.waiting_clients,
+            &columns.waiting_for,
             &columns.deliveries,
         ],
     )
@@ -149,12 +148,11 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
 /// When the database does not answer or refuses a row.
 pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
     let sql = "UPDATE billing_events AS e SET status = u.status, outcome = u.outcome, guard = u.guard, reason = u.reason, \
-                   client_id = u.client_id, org_id = u.org_id, waiting_customer = u.waiting_customer, \
-                   waiting_client = u.waiting_client, deliveries = e.deliveries + u.deliveries \
+                   client_id = u.client_id, org_id = u.org_id, waiting_customer = NULL, waiting_client = NULL, \
+                   waiting_for = string_to_array(u.waiting_for, ' '), deliveries = e.deliveries + u.deliveries \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-                   $8::text[], $9::text[], $10::text[], $11::int[]) \
-                   AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_customer, waiting_client, \
-                       deliveries) \
+                   $8::text[], $9::text[], $10::int[]) \
+                   AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries) \
                WHERE e.stripe_event_id = u.id AND e.created = u.created AND e.consumer = 'billing' \
                    AND e.status <> 'decided'";
     let columns = Columns::of(&sorted(events));
@@ -172,8 +170,7 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.reasons,
             &columns.clients,
             &columns.orgs,
-            &columns.waiting_customers,
-            &columns.waiting_clients,
+            &columns.waiting_for,
             &columns.deliveries,
         ],
     )
@@ -221,8 +218,7 @@ struct Columns<'a> {
     reasons: Vec<&'a str>,
     clients: Vec<Option<&'a str>>,
     orgs: Vec<Option<&'a str>>,
-    waiting_customers: Vec<Option<&'a str>>,
-    waiting_clients: Vec<Option<&'a str>>,
+    waiting_for: Vec<Option<&'a str>>,
     deliveries: Vec<i32>,
 }
 
@@ -237,8 +233,7 @@ impl<'a> Columns<'a> {
             reasons: events.iter().map(|event| event.reason).collect(),
             clients: events.iter().map(|event| event.client).collect(),
             orgs: events.iter().map(|event| event.org).collect(),
-            waiting_customers: events.iter().map(|event| event.waiting_customer).collect(),
-            waiting_clients: events.iter().map(|event| event.waiting_client).collect(),
+            waiting_for: events.iter().map(|event| event.waiting_for).collect(),
             deliveries: events.iter().map(|event| event.deliveries).collect(),
         }
     }
@@ -261,39 +256,74 @@ pub struct WaitingEvent {
     pub payload: String,
 }
 
-/// The events that wait for one of these customers or for this client, oldest first. The caller holds their locks (see
-/// [`super::owners::lock_unknowns_in_txn`]), so that none is set aside meanwhile.
+/// The events that wait for one of these names, oldest first. The caller holds the names' locks (see
+/// [`super::owners::lock_names_in_txn`]), so that none is set aside meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_waiting_events_in_txn(
-    txn: &Transaction<'_>,
-    client: &str,
-    customers: &[&str],
-) -> Result<Vec<WaitingEvent>, DbError> {
+pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String]) -> Result<Vec<WaitingEvent>, DbError> {
+    // Version 0.1.0 wrote what an event waits for into two columns of their own.
     let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
                WHERE consumer = 'billing' AND status = 'waiting' AND payload IS NOT NULL \
-                   AND (waiting_customer = ANY ($1) OR waiting_client = $2) \
+                   AND (waiting_for && $1 OR 'customer:' || waiting_customer = ANY ($1) OR 'client:' || waiting_client = ANY ($1)) \
                ORDER BY created, stripe_event_id";
-    let rows = query(txn, "find_waiting_events", sql, &[&customers, &client]).await?;
+    let rows = query(txn, "find_waiting_events", sql, &[&names]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
-/// The waiting checkouts in which this session appears. A session is registered rarely and checkouts that wait are few, so they
-/// are looked through; one that only mentions the id is decided again and waits on. The caller holds the session's lock.
+/// Events whose object could not be read from Stripe, at most `limit`, those first that have waited longest.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_events_waiting_for_session_in_txn(
+pub async fn find_events_waiting_for_stripe_in_txn(
     txn: &Transaction<'_>,
-    session: &str,
+    limit: i64,
 ) -> Result<Vec<WaitingEvent>, DbError> {
     let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
-               WHERE consumer = 'billing' AND status = 'waiting' AND waiting_customer IS NOT NULL \
-                   AND type LIKE 'checkout.session.%' AND strpos(payload, $1) > 0 \
-               ORDER BY created, stripe_event_id";
-    let rows = query(txn, "find_events_waiting_for_session", sql, &[&session]).await?;
+               WHERE waiting_for IS NOT NULL AND consumer = 'billing' AND status = 'waiting' AND reason = $1 \
+                   AND payload IS NOT NULL \
+               ORDER BY received_at, stripe_event_id LIMIT $2";
+    let reason = Reason::ObjectNotRead.as_str();
+    let rows = query(txn, "find_events_waiting_for_stripe", sql, &[&reason, &limit]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
+}
+
+/// Charges that events wait for and that no event has shown, at most `limit`, those first that are waited for longest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_unknown_charges(conn: &impl GenericClient, limit: i64) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT substr(name, length($1) + 1) FROM billing_events, unnest(waiting_for) AS name \
+               WHERE waiting_for IS NOT NULL AND consumer = 'billing' AND status = 'waiting' AND starts_with(name, $1) \
+                   AND NOT EXISTS (SELECT 1 FROM billing_charges WHERE stripe_charge_id = substr(name, length($1) + 1)) \
+               GROUP BY name ORDER BY min(received_at), name LIMIT $2";
+    let rows = conn
+        .query(sql, &[&CHARGE_PREFIX, &limit])
+        .await
+        .during("find_unknown_charges")?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Makes the events of a client wait again that were rejected for their price: its contract names another one now. Answers how
+/// many there were.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reopen_price_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
+    let sql = "UPDATE billing_events AS e \
+               SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2] \
+               FROM (SELECT DISTINCT event_id, created FROM billing_decisions \
+                     WHERE client_id = $1 AND reason = $3) AS d \
+               WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
+                   AND e.reason = $3 AND e.status = 'decided' AND e.payload IS NOT NULL";
+    let reason = Reason::PriceNotContracted.as_str();
+    execute(
+        txn,
+        "reopen_price_rejections",
+        sql,
+        &[&client, &client_name(client), &reason],
+    )
+    .await
 }
 
 impl WaitingEvent {

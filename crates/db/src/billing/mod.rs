@@ -5,8 +5,10 @@
 //! write everything set by set, each set sorted by its key. Two batches that share clients wait for each other at the lock;
 //! because all lock in the same order, neither waits for ever.
 
+pub mod charges;
 pub mod clients;
 pub mod decisions;
+pub mod evidence;
 pub mod inbox;
 mod observation_json;
 pub mod owners;

@@ -1,4 +1,7 @@
-//! Who an event speaks of: customers and checkout sessions that our side knows.
+//! Who an event speaks of: customers, checkout sessions and charges that our side knows.
+//!
+//! What is not known has a name ([`client_name`], [`customer_name`], [`session_name`], [`charge_name`]): the same text says what an
+//! event waits for and is locked by whoever sets an event aside and by whoever brings what it waits for.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +10,15 @@ use deadpool_postgres::Transaction;
 use super::{execute, query};
 use crate::DbError;
 
+/// A client and its organisation, as the rows of its facts have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The client.
+    pub client: String,
+    /// Its organisation.
+    pub org: String,
+}
+
 /// The clients that customers belong to.
 ///
 /// # Errors
@@ -14,10 +26,14 @@ use crate::DbError;
 pub async fn find_customer_owners_in_txn(
     txn: &Transaction<'_>,
     customers: &[&str],
-) -> Result<BTreeMap<String, String>, DbError> {
-    let sql = "SELECT stripe_customer_id, client_id FROM billing_customers WHERE stripe_customer_id = ANY ($1)";
+) -> Result<BTreeMap<String, Owner>, DbError> {
+    let sql = "SELECT stripe_customer_id, client_id, org_id FROM billing_customers WHERE stripe_customer_id = ANY ($1)";
     let rows = query(txn, "find_customer_owners", sql, &[&customers]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let owner = |row: &tokio_postgres::Row| Owner {
+        client: row.get(1),
+        org: row.get(2),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), owner(row))).collect())
 }
 
 /// The clients that checkout sessions were registered for.
@@ -28,7 +44,8 @@ pub async fn find_session_owners_in_txn(
     txn: &Transaction<'_>,
     sessions: &[&str],
 ) -> Result<BTreeMap<String, String>, DbError> {
-    let sql = "SELECT checkout_session_id, client_id FROM client_billing WHERE checkout_session_id = ANY ($1)";
+    let sql =
+        "SELECT checkout_session_id, client_id FROM billing_checkout_sessions WHERE checkout_session_id = ANY ($1)";
     let rows = query(txn, "find_session_owners", sql, &[&sessions]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
@@ -39,32 +56,49 @@ pub async fn find_session_owners_in_txn(
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn lock_unknowns_in_txn(txn: &Transaction<'_>, names: &mut Vec<String>) -> Result<(), DbError> {
+pub async fn lock_names_in_txn(txn: &Transaction<'_>, names: &mut Vec<String>) -> Result<(), DbError> {
     names.sort_unstable();
     names.dedup();
     let sql = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) \
                FROM (SELECT name FROM unnest($1::text[]) AS name ORDER BY hashtextextended(name, 0)) AS sorted";
-    execute(txn, "lock_unknowns", sql, &[names]).await?;
+    execute(txn, "lock_names", sql, &[names]).await?;
     Ok(())
 }
 
-/// The name under which a customer is locked while nobody owns it.
+/// The name of a customer that nobody owns yet.
 #[must_use]
-pub fn customer_lock(customer: &str) -> String {
+pub fn customer_name(customer: &str) -> String {
     format!("customer:{customer}")
 }
 
-/// The name under which a client is locked while it does not exist.
+/// The name of a client that is not registered yet.
 #[must_use]
-pub fn client_lock(client: &str) -> String {
+pub fn client_name(client: &str) -> String {
     format!("client:{client}")
 }
 
-/// The name under which a checkout session is locked while it is not registered.
+/// The name of a checkout session that is not registered yet.
 #[must_use]
-pub fn session_lock(session: &str) -> String {
+pub fn session_name(session: &str) -> String {
     format!("session:{session}")
 }
+
+/// The name of a charge that no event has shown yet.
+#[must_use]
+pub fn charge_name(charge: &str) -> String {
+    format!("{CHARGE_PREFIX}{charge}")
+}
+
+/// The name of an object that could not be read from Stripe, by its URL.
+#[must_use]
+pub fn object_name(url: &str) -> String {
+    format!("{OBJECT_PREFIX}{url}")
+}
+
+/// What [`object_name`] begins with.
+pub(super) const OBJECT_PREFIX: &str = "stripe:";
+/// What [`charge_name`] begins with.
+pub(super) const CHARGE_PREFIX: &str = "charge:";
 
 /// A customer that is now a client's.
 #[derive(Debug, Clone, PartialEq, Eq)]

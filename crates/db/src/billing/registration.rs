@@ -43,7 +43,8 @@ pub enum Registered {
     SessionTaken,
 }
 
-/// Registers a client. Every answer but `New` and `Known` means that nothing may be committed.
+/// Registers a client. The caller holds the locks of the names of client, customer and session (see
+/// [`super::owners::lock_names_in_txn`]). Every answer but `New` and `Known` means that nothing may be committed.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -56,7 +57,7 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
     )
     .await?;
     if let Some(session) = r.checkout_session {
-        let sql = "SELECT 1 FROM client_billing WHERE checkout_session_id = $1 AND client_id <> $2";
+        let sql = "SELECT 1 FROM billing_checkout_sessions WHERE checkout_session_id = $1 AND client_id <> $2";
         if !query(txn, "register_client", sql, &[&session, &r.client])
             .await?
             .is_empty()
@@ -106,6 +107,11 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
         {
             return Ok(Registered::CustomerTaken);
         }
+    }
+    if let Some(session) = r.checkout_session {
+        let sql = "INSERT INTO billing_checkout_sessions (checkout_session_id, client_id, org_id) \
+                   VALUES ($1, $2, $3) ON CONFLICT (checkout_session_id) DO NOTHING";
+        execute(txn, "register_client", sql, &[&session, &r.client, &r.org]).await?;
     }
     Ok(if row.get("is_new") {
         Registered::New

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use domain::billing::fact::{Act, KnownAct, ONE_ACT_WINDOW};
 use domain::billing::payment::Evidence;
 use domain::billing::register::Subscription;
@@ -16,6 +16,7 @@ use tokio_postgres::Row;
 use super::observation_json::{from_json, to_json};
 use super::{corrupt, execute, query};
 use crate::DbError;
+use crate::error::During as _;
 
 /// A subscription and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,18 @@ pub async fn load_subscriptions_in_txn(
         .iter()
         .map(read_subscription)
         .collect()
+}
+
+/// Every subscription of a client, without its acts.
+///
+/// # Errors
+/// When the database does not answer or a row cannot be read.
+pub async fn list_subscriptions(conn: &impl GenericClient, client: &str) -> Result<Vec<SubscriptionRow>, DbError> {
+    let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
+                   first_paid_at, last_paid_at, last_failed_at \
+               FROM billing_subscriptions WHERE client_id = $1 ORDER BY stripe_subscription_id";
+    let rows = conn.query(sql, &[&client]).await.during("list_subscriptions")?;
+    rows.iter().map(read_subscription).collect()
 }
 
 fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
@@ -112,13 +125,11 @@ pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
     let mut statuses: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
     let mut prices: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
     let mut period_ends: Vec<Option<DateTime<Utc>>> = Vec::with_capacity(sorted.len());
+    let mut undecided: Vec<bool> = Vec::with_capacity(sorted.len());
     for row in &sorted {
-        let reading = row
-            .subscription
-            .snapshots
-            .as_ref()
-            .and_then(Snapshots::read)
-            .map(|reading| reading.snapshot);
+        let reading = row.subscription.snapshots.as_ref().and_then(Snapshots::read);
+        undecided.push(reading.as_ref().is_some_and(|reading| reading.undecided));
+        let reading = reading.map(|reading| reading.snapshot);
         statuses.push(reading.map(|snapshot| snapshot.status.as_str()));
         prices.push(reading.and_then(|snapshot| snapshot.price.as_ref().map(AsRef::as_ref)));
         let end = reading.and_then(|snapshot| snapshot.current_period_end);
@@ -139,14 +150,15 @@ pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
         .collect();
     let sql = "INSERT INTO billing_subscriptions AS s (stripe_subscription_id, client_id, org_id, stripe_customer_id, \
                    snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, first_paid_at, last_paid_at, \
-                   last_failed_at) \
+                   last_failed_at, undecided) \
                SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::jsonb[], \
-                   $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[]) \
+                   $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], \
+                   $14::bool[]) \
                ON CONFLICT (stripe_subscription_id) DO UPDATE SET snapshot_rank = EXCLUDED.snapshot_rank, \
                    snapshot_at = EXCLUDED.snapshot_at, observations = EXCLUDED.observations, status = EXCLUDED.status, \
                    price_id = EXCLUDED.price_id, current_period_end = EXCLUDED.current_period_end, \
                    first_paid_at = EXCLUDED.first_paid_at, last_paid_at = EXCLUDED.last_paid_at, \
-                   last_failed_at = EXCLUDED.last_failed_at, updated_at = now() \
+                   last_failed_at = EXCLUDED.last_failed_at, undecided = EXCLUDED.undecided, updated_at = now() \
                WHERE s.client_id = EXCLUDED.client_id";
     execute(
         txn,
@@ -166,9 +178,40 @@ pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
             &first,
             &last,
             &failed,
+            &undecided,
         ],
     )
     .await
+}
+
+/// Subscriptions whose last observations differ within one second, at most `limit`, those first that were not looked at for longest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_undecided(conn: &impl GenericClient, limit: i64) -> Result<Vec<Undecided>, DbError> {
+    let sql = "SELECT stripe_subscription_id, stripe_customer_id, snapshot_at FROM billing_subscriptions \
+               WHERE undecided ORDER BY updated_at, stripe_subscription_id LIMIT $1";
+    let rows = conn.query(sql, &[&limit]).await.during("find_undecided")?;
+    let undecided = |row: &Row| {
+        let id: String = row.get(0);
+        Ok(Undecided {
+            id: SubscriptionId::parse(id).map_err(|_| corrupt("find_undecided", "stripe_subscription_id"))?,
+            customer: row.get(1),
+            at: UnixSeconds(row.get::<_, Option<i64>>(2).unwrap_or_default()),
+        })
+    };
+    rows.iter().map(undecided).collect()
+}
+
+/// A subscription that events alone do not decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// Its customer.
+    pub customer: String,
+    /// The second in which its observations differ.
+    pub at: UnixSeconds,
 }
 
 /// Loads the payments that a repeat of could be among events between `earliest` and `latest`: those of the objects themselves,

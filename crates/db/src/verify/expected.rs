@@ -15,10 +15,14 @@ const APPEND_ONLY: &[&str] = &["INSERT", "SELECT"];
 const CHANGING: &[&str] = &["INSERT", "SELECT", "UPDATE"];
 
 pub(super) const TABLES: &[ExpectedTable] = &[
+    shared("billing_charges", CHANGING),
+    shared("billing_checkout_sessions", APPEND_ONLY),
     shared("billing_customers", APPEND_ONLY),
     by_month(shared("billing_decisions", APPEND_ONLY)),
     by_month(shared("billing_events", CHANGING)),
+    shared("billing_disputes", CHANGING),
     shared("billing_payments", CHANGING),
+    shared("billing_refunds", CHANGING),
     shared("billing_subscriptions", CHANGING),
     shared("client_billing", CHANGING),
     shared("org_members", &["DELETE", "INSERT", "SELECT", "UPDATE"]),

@@ -19,7 +19,8 @@ pub(super) struct Archived {
     pub(super) reason: Option<String>,
     pub(super) payload: Option<String>,
     pub(super) deliveries: i32,
-    pub(super) waiting_customer: Option<String>,
+    /// Names of what it waits for, such as `customer:cus_1`.
+    pub(super) waiting_for: Vec<String>,
 }
 
 /// A decision.
@@ -89,7 +90,7 @@ impl Evidence {
     ) -> anyhow::Result<Self> {
         let archived = db
             .query(
-                "SELECT stripe_event_id, type, outcome, guard, reason, payload, deliveries, waiting_customer
+                "SELECT stripe_event_id, type, outcome, guard, reason, payload, deliveries, coalesce(waiting_for, '{}')
                  FROM billing_events WHERE recorded_at >= $1 ORDER BY recorded_at",
                 &[&since],
             )
@@ -134,7 +135,7 @@ impl Evidence {
                     reason: row.get(4),
                     payload: row.get(5),
                     deliveries: row.get(6),
-                    waiting_customer: row.get(7),
+                    waiting_for: row.get(7),
                 })
                 .collect(),
             decided: decided
@@ -230,7 +231,8 @@ pub(super) async fn open_ends(
                 LEFT JOIN (SELECT stripe_event_id, sum(deliveries)::bigint AS deliveries FROM billing_events
                            WHERE stripe_event_id = ANY($1) GROUP BY 1) AS found ON found.stripe_event_id = given.id)
              + (SELECT count(*) FROM outbox)
-             + (SELECT count(*) FROM billing_events WHERE status = 'waiting' AND waiting_customer = ANY($3)),
+             + (SELECT count(*) FROM billing_events WHERE status = 'waiting'
+                   AND waiting_for && ARRAY(SELECT 'customer:' || customer FROM unnest($3::text[]) AS customer)),
                (SELECT coalesce(sum(version), 0)::bigint FROM client_billing WHERE client_id = ANY($4))";
     let row = db
         .query_one(since, &[&events, &times, &customers, &clients])
@@ -248,7 +250,8 @@ pub(super) async fn open_ends(
 
 /// Events that wait for this customer.
 pub(super) async fn waiting(db: &Client, customer: &str) -> anyhow::Result<i64> {
-    let waiting = "SELECT count(*) FROM billing_events WHERE status = 'waiting' AND waiting_customer = $1";
+    let waiting =
+        "SELECT count(*) FROM billing_events WHERE status = 'waiting' AND waiting_for @> ARRAY['customer:' || $1]";
     number(db, waiting, &[&customer]).await
 }
 

@@ -178,9 +178,10 @@ fn decided(facts: &Facts) -> Promise {
         match row.outcome.as_str() {
             "waiting"
                 if row
-                    .waiting_customer
-                    .as_deref()
-                    .is_some_and(|one| strangers.contains(one)) =>
+                    .waiting_for
+                    .iter()
+                    .filter_map(|name| name.strip_prefix("customer:"))
+                    .any(|one| strangers.contains(one)) =>
             {
                 waiting += 1;
             }

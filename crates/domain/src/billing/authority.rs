@@ -11,8 +11,10 @@ use crate::ids::ClientId;
 /// What an event claims, and what our side knows about it.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// The contract of the client that the event's customer belongs to.
+    /// The contract of the client that the event's customer belongs to, or its charge where it names no customer.
     pub owner: Option<&'a Contract>,
+    /// What the event names as the one it is about.
+    pub by: NamedBy,
     /// The contract of the client that the event's checkout session was registered for.
     pub session_owner: Option<&'a Contract>,
     /// The client that the event's metadata names.
@@ -21,6 +23,15 @@ pub struct Claim<'a> {
     pub named_contract: Option<&'a Contract>,
     /// Whether the event is a checkout, which a stranger can start.
     pub is_checkout: bool,
+}
+
+/// What an event names as the one it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// A customer.
+    Customer,
+    /// A charge: refunds and disputes name nobody else.
+    Charge,
 }
 
 /// Whether metadata may bind a customer.
@@ -57,6 +68,8 @@ impl BoundBy {
 pub enum WaitingFor {
     /// Its customer to be registered.
     Customer,
+    /// Its charge to be known.
+    Charge,
     /// The client that its metadata names, or its customer.
     Client,
 }
@@ -117,6 +130,12 @@ pub fn judge(claim: Claim<'_>, binding: Binding) -> Authority<'_> {
                 suspicious: true,
             },
             Some(_) | None => grant(owner, bind, claim.is_checkout),
+        };
+    }
+    if claim.by == NamedBy::Charge {
+        return Authority::Waiting {
+            what: WaitingFor::Charge,
+            reason: Reason::ChargeUnknown,
         };
     }
     if claim.named.is_none() {

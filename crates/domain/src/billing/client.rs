@@ -8,7 +8,7 @@ use super::derive::{Derived, derive};
 use super::fact::{Fact, FactKind};
 use super::register::{Subscription, Taken};
 use super::state::{ClientState, Speaker, may_become};
-use super::subscription::Observation;
+use super::subscription::{Merged, Observation};
 use crate::ids::SubscriptionId;
 use crate::money::Currency;
 use crate::time::UnixSeconds;
@@ -80,6 +80,28 @@ impl Client {
                 reason: Reason::FactsRecorded,
                 transition: Some(stays),
             },
+        }
+    }
+
+    /// Says what became of a fact about one of the client's charges, which never changes the state ([`super::charge`]).
+    #[must_use]
+    pub fn record(&self, merged: Merged) -> Decision {
+        match merged {
+            Merged::Changed => Decision {
+                outcome: Outcome::Applied,
+                guard: None,
+                reason: Reason::FactsRecorded,
+                transition: Some(Transition {
+                    from: self.state,
+                    to: self.state,
+                }),
+            },
+            Merged::Known => {
+                Decision::without_effect(Outcome::SemanticDuplicate, Some(Guard::Intent), Reason::SnapshotKnown)
+            }
+            Merged::Older | Merged::AfterTheEnd => {
+                Decision::without_effect(Outcome::Stale, Some(Guard::Order), Reason::NewerSnapshotKnown)
+            }
         }
     }
 

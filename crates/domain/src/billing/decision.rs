@@ -1,39 +1,7 @@
 //! What became of an event, and the guard that explains it. Every event ends in exactly one decision.
 
-use std::fmt;
-
 use super::state::ClientState;
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)* }
-
-        impl $name {
-            /// All of them, in the order of the documents.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The word in the database, in answers and in metrics.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// Reads the word back.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text)
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
+use super::words::words;
 
 words! {
     /// What became of an event.
@@ -102,6 +70,8 @@ words! {
         PriceNotContracted => "price_not_contracted",
         /// The customer is not registered for any client yet.
         CustomerUnknown => "customer_unknown",
+        /// The charge that a refund or dispute is about is not known yet.
+        ChargeUnknown => "charge_unknown",
         /// The client that the metadata names is not known yet.
         ClientUnknown => "client_unknown",
         /// Only registered customers count (`BILLING_REQUIRE_REGISTERED_CUSTOMER`), or the named client has another customer.
@@ -110,14 +80,18 @@ words! {
         ConnectedAccount => "connected_account",
         /// A live event in a test system, or the other way round.
         LivemodeMismatch => "livemode_mismatch",
-        /// A thin event notification, which carries no object.
-        ThinEvent => "thin_event",
+        /// The object that a thin event points to could not be read from Stripe yet.
+        ObjectNotRead => "object_not_read",
+        /// The object that a thin event points to is not there (any more).
+        ObjectIsGone => "object_is_gone",
         /// No rule of billing looks at this type.
         NoEffectOnState => "no_effect_on_state",
         /// An announcement that something will happen.
         Advisory => "advisory",
         /// An invoice that belongs to no subscription.
         InvoiceWithoutSubscription => "invoice_without_subscription",
+        /// A charge that was made without a customer, or something about one.
+        ChargeWithoutCustomer => "charge_without_customer",
         /// A checkout that bought no subscription.
         CheckoutWithoutSubscription => "checkout_without_subscription",
         /// A checkout that is complete and not paid (yet).

@@ -23,22 +23,69 @@ pub struct Derived {
     pub undecided: bool,
 }
 
-struct Word {
-    voice: Voice,
-    since: UnixSeconds,
-    state: ClientState,
-    current_period_end: Option<UnixSeconds>,
-    undecided: bool,
+/// What one subscription says about its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// How strongly it speaks.
+    pub voice: Voice,
+    /// Since when: among equal voices the latest is heard.
+    pub since: UnixSeconds,
+    /// The state that it asks for.
+    pub state: ClientState,
+    /// When its paid period ends.
+    pub current_period_end: Option<UnixSeconds>,
+    /// Whether its last snapshot cannot be told from another of the same second.
+    pub undecided: bool,
+    /// What it rests on.
+    pub basis: Basis,
 }
 
-/// Derives the state. The subscription with the strongest voice is heard; among equals the one that started last, then (so that
-/// the answer never depends on order) the greater id.
+/// What a subscription's word rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// A snapshot of the subscription.
+    Snapshot,
+    /// Payments alone; no snapshot was seen yet.
+    Payments,
+}
+
+impl Basis {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Payments => "payments",
+        }
+    }
+}
+
+/// What each subscription says, the one that is heard first: why the state is what it is. Those that say nothing (never paid, or
+/// paid at a price that has to be seen first) are left out.
+#[must_use]
+pub fn explain<'s>(
+    contract: &Contract,
+    subscriptions: &'s BTreeMap<SubscriptionId, Subscription>,
+) -> Vec<(&'s SubscriptionId, Word)> {
+    let said = |(id, subscription)| Some((id, word(contract, subscription)?));
+    let mut words: Vec<_> = subscriptions.iter().filter_map(said).collect();
+    words.sort_by(|a, b| rank(b).cmp(&rank(a)));
+    words
+}
+
+/// The strongest voice is heard; among equals the one that started last, then (so that the answer never depends on order) the
+/// greater id.
+fn rank<'s>((id, word): &(&'s SubscriptionId, Word)) -> (Voice, UnixSeconds, &'s SubscriptionId) {
+    (word.voice, word.since, *id)
+}
+
+/// Derives the state: that of the subscription that is heard, or the contract's own where none speaks.
 #[must_use]
 pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subscription>) -> Derived {
     subscriptions
         .iter()
         .filter_map(|(id, subscription)| Some((id, word(contract, subscription)?)))
-        .max_by_key(|(id, word)| (word.voice, word.since, *id))
+        .max_by_key(rank)
         .map_or_else(
             || Derived {
                 state: contract.initial,
@@ -65,6 +112,7 @@ fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
             state: reading.snapshot.state(),
             current_period_end: reading.snapshot.current_period_end,
             undecided: reading.undecided,
+            basis: Basis::Snapshot,
         });
     }
     let paid = |voice, state, since| Word {
@@ -73,6 +121,7 @@ fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
         state,
         current_period_end: None,
         undecided: false,
+        basis: Basis::Payments,
     };
     match subscription.evidence.standing() {
         Standing::NeverPaid => None,

@@ -5,11 +5,14 @@
 //! ([`subscription`]); and [`derive::derive`] computes the state from the contract and the registers alone. Any order of the same
 //! facts, with any repeats, ends in the same state.
 //!
+//! What was paid back and what is disputed is kept by charge ([`charge`]) and never changes the state by itself.
+//!
 //! Two steps lead from an event to a decision:
 //! 1. [`authority::judge`]: whose event is this, and may it speak for that client at all? What fails here is not merged.
 //! 2. [`client::Client::observe`]: merge, derive, and name the guard that explains why the state did or did not change.
 
 pub mod authority;
+pub mod charge;
 pub mod client;
 pub mod contract;
 pub mod decision;
@@ -19,3 +22,4 @@ pub mod payment;
 pub mod register;
 pub mod state;
 pub mod subscription;
+mod words;

@@ -37,10 +37,7 @@ impl Subscription {
         match &fact.kind {
             FactKind::Snapshot { rank, observation } => self.merge_snapshot(*rank, fact.at, observation),
             FactKind::Paid(payment) => self.merge_payment(payment, fact.at),
-            FactKind::Failed(_) => {
-                self.evidence = self.evidence.merge(Evidence::of_failure(fact.at));
-                Taken::New
-            }
+            FactKind::Failed(_) => self.merge_failure(fact.at),
         }
     }
 
@@ -56,6 +53,15 @@ impl Subscription {
             Merged::Older => Taken::Old,
             Merged::AfterTheEnd => Taken::AfterTheEnd,
         }
+    }
+
+    /// Two events about a failure in one second are one failure: Stripe has ids for both and means the same.
+    fn merge_failure(&mut self, at: UnixSeconds) -> Taken {
+        if self.evidence.last_failed() == Some(at) {
+            return Taken::Repeat(Reason::ActKnown);
+        }
+        self.evidence = self.evidence.merge(Evidence::of_failure(at));
+        Taken::New
     }
 
     fn merge_payment(&mut self, payment: &Payment, at: UnixSeconds) -> Taken {

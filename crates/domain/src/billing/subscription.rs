@@ -9,6 +9,9 @@
 //! A maximum with set union at ties is commutative, associative and idempotent by construction. Which observation of a tied set
 //! is the last one is read off at the end: one that another's "before" describes came earlier. Where that leaves several that
 //! differ, the register is undecided; until it is settled by reading the subscription, the reading that cuts nobody off counts.
+//!
+//! A subscription that was read from Stripe is one more observation, with nothing to say about before. It speaks for the second
+//! that [`observed_at`] gives it, and then competes like any other.
 
 use std::collections::BTreeSet;
 
@@ -156,6 +159,22 @@ pub enum Voice {
     Active,
 }
 
+impl Voice {
+    /// The word in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Incomplete => "incomplete",
+            Self::Paused => "paused",
+            Self::Unpaid => "unpaid",
+            Self::PastDue => "past_due",
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+        }
+    }
+}
+
 /// What an event says that the fields were before it; `None` where it says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Before {
@@ -259,6 +278,21 @@ pub struct Snapshots {
     rank: Rank,
     at: UnixSeconds,
     tied: BTreeSet<Observation>,
+}
+
+/// How far Stripe's clocks may be apart, in seconds: the one that stamps answers and those that stamp events.
+pub const CLOCKS_APART: i64 = 2;
+
+/// The second for which an object speaks that was read from Stripe: a little before Stripe's own clock when it answered, so that
+/// no event that came to be after the answer can seem older than it. An event that made us read happened before the answer, so
+/// the object speaks at least for that event's second.
+///
+/// Dating an observation too early is harmless: what then outranks it, wrongly, is an event that Stripe delivers as well, and the
+/// last of those is the truth. Dating it too late would hide a later event for good.
+#[must_use]
+pub fn observed_at(answered: UnixSeconds, because_of: Option<UnixSeconds>) -> UnixSeconds {
+    let safe = UnixSeconds(answered.0.saturating_sub(CLOCKS_APART));
+    because_of.map_or(safe, |event| event.max(safe))
 }
 
 /// What a merge did.

@@ -13,6 +13,7 @@
 mod account;
 mod charge;
 mod checkout_session;
+mod customer;
 mod dispute;
 mod event;
 mod invoice;
@@ -23,6 +24,7 @@ mod payment_intent;
 mod payout;
 mod read;
 mod refund;
+mod related;
 mod subscription;
 mod transfer;
 pub mod words;
@@ -42,6 +44,7 @@ pub use payment_intent::{PaymentError, PaymentIntent};
 pub use payout::Payout;
 pub use read::Change;
 pub use refund::Refund;
+pub use related::related_url;
 pub use subscription::{PreviousSubscription, Price, Subscription};
 pub use transfer::Transfer;
 

@@ -3,19 +3,20 @@
 use chrono::{DateTime, Utc};
 use db::billing::clients::LastEvent;
 use db::billing::inbox::KnownEvent;
-use db::billing::owners::NewBinding;
+use db::billing::owners::{NewBinding, Owner, charge_name, client_name, customer_name, object_name, session_name};
 use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
 use domain::alert::{Alert, AlertKind};
-use domain::billing::authority::{Authority, BoundBy, Claim, WaitingFor, judge};
+use domain::billing::authority::{Authority, BoundBy, Claim, NamedBy, WaitingFor, judge};
 use domain::billing::decision::{Decision, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
 use serde_json::{Value, json};
 
+use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
 use crate::announcement::{self, StateChange};
-use crate::reading::{Content, Reading, Statement};
+use crate::reading::{Content, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.
 #[derive(Debug)]
@@ -26,14 +27,18 @@ pub(super) struct Judged<'m> {
     pub(super) decision: Decision,
     pub(super) client: Option<String>,
     pub(super) org: Option<String>,
-    pub(super) waiting_customer: Option<String>,
-    pub(super) waiting_client: Option<String>,
+    /// The names of what it waits for, with blanks between them.
+    pub(super) waiting_for: Option<String>,
     pub(super) details: Value,
 }
 
 impl Judged<'_> {
-    /// Whether the record says this already: an event that waits or is parked came again, and nothing is different.
+    /// Whether the record says this already: an event that waits or is parked came again and nothing is different, or an object
+    /// was read that shows what is known.
     pub(super) fn is_on_record(&self) -> bool {
+        if self.reading.source == Source::Object {
+            return self.decision.outcome != Outcome::Applied;
+        }
         self.earlier.is_some_and(|earlier| {
             earlier.status == self.decision.outcome.as_str()
                 && earlier.reason.as_deref() == Some(self.decision.reason.as_str())
@@ -45,10 +50,11 @@ impl Judged<'_> {
 #[derive(Debug)]
 pub(super) struct Judge<'m> {
     pub(super) known: Known,
-    rules: Rules,
+    pub(super) rules: Rules,
     pub(super) judged: Vec<Judged<'m>>,
     pub(super) bindings: Vec<NewBinding>,
     pub(super) payments: Vec<PaymentRow>,
+    pub(super) charges: ChargeRows,
     pub(super) outbox: Vec<NewOutboxRow>,
 }
 
@@ -60,6 +66,7 @@ impl<'m> Judge<'m> {
             judged: Vec::new(),
             bindings: Vec::new(),
             payments: Vec::new(),
+            charges: ChargeRows::default(),
             outbox: Vec::new(),
         }
     }
@@ -73,15 +80,24 @@ impl<'m> Judge<'m> {
             decision: Decision::ignored(Reason::NoEffectOnState),
             client: None,
             org: None,
-            waiting_customer: None,
-            waiting_client: None,
+            waiting_for: None,
             details: json!({}),
         };
         match &event.reading.content {
-            Content::Ignored(reason) => judged.decision = Decision::ignored(*reason),
+            Content::Ignored(reason, customer) => {
+                judged.decision = Decision::ignored(*reason);
+                let owner = customer.as_ref().and_then(|of| self.known.customers.get(of.as_str()));
+                if let Some(Owner { client, org }) = owner {
+                    (judged.client, judged.org) = (Some(client.clone()), Some(org.clone()));
+                }
+            }
             Content::Unreadable(why) => {
                 judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::Unreadable);
                 judged.details = json!({ "problem": why });
+            }
+            Content::Pointer(pointer) => {
+                judged.decision = Decision::waiting(Reason::ObjectNotRead);
+                judged.waiting_for = Some(object_name(&pointer.url));
             }
             Content::Statement(statement) => self.judge(statement, &mut judged),
         }
@@ -91,9 +107,18 @@ impl<'m> Judge<'m> {
     }
 
     fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {
-        let customer = statement.customer.as_str();
+        if let Some(fact) = self.ownerless(statement) {
+            self.take_ownerless(fact, judged);
+            return;
+        }
+        let (owner, by) = match (&statement.customer, &statement.says) {
+            (Some(customer), _) => (self.known.owner(customer.as_str()), NamedBy::Customer),
+            (None, Says::OfCharge(fact)) => (self.known.charge_owner(fact.charge.as_str()), NamedBy::Charge),
+            (None, Says::OfSubscription(_)) => (None, NamedBy::Customer),
+        };
         let claim = Claim {
-            owner: self.known.owner(customer),
+            owner,
+            by,
             session_owner: statement
                 .session
                 .as_ref()
@@ -106,22 +131,7 @@ impl<'m> Judge<'m> {
             is_checkout: statement.is_checkout,
         };
         match judge(claim, self.rules.binding) {
-            Authority::Waiting { what, reason } => {
-                judged.decision = Decision::waiting(reason);
-                judged.waiting_customer = Some(customer.to_owned());
-                // Whoever asks why nothing happens for a client finds what waits for it in its timeline.
-                judged.client = statement.named.as_ref().map(ToString::to_string);
-                judged.org = judged
-                    .client
-                    .as_deref()
-                    .and_then(|named| self.known.clients.get(named))
-                    .map(|held| held.row.org_id.clone());
-                judged.waiting_client = match what {
-                    WaitingFor::Client => statement.named.as_ref().map(ToString::to_string),
-                    WaitingFor::Customer => None,
-                };
-                judged.details = found(statement);
-            }
+            Authority::Waiting { what, reason } => self.set_aside(statement, judged, what, reason),
             Authority::Refused {
                 reason,
                 victim,
@@ -135,6 +145,22 @@ impl<'m> Judge<'m> {
                 let client = contract.client.to_string();
                 self.take(statement, judged, &client, bind);
             }
+        }
+    }
+
+    /// Keeps an event until our side knows whose it is. Whoever asks why nothing happens for a client finds what waits for it in
+    /// its timeline.
+    fn set_aside(&mut self, statement: &Statement, judged: &mut Judged<'m>, what: WaitingFor, reason: Reason) {
+        judged.decision = Decision::waiting(reason);
+        let named = statement.named.as_ref();
+        judged.client = named.map(ToString::to_string);
+        judged.org = named
+            .and_then(|named| self.known.clients.get(named.as_str()))
+            .map(|held| held.row.org_id.clone());
+        judged.waiting_for = Some(waiting_for(statement, what).join(" "));
+        judged.details = found(statement);
+        if let Says::OfCharge(fact) = &statement.says {
+            self.alert_charge(fact, judged);
         }
     }
 
@@ -158,68 +184,84 @@ impl<'m> Judge<'m> {
             let alert = Alert::new(AlertKind::SpoofedMetadata, victim, summary)
                 .with("event_id", &judged.reading.event_id)
                 .with("type", &judged.reading.kind)
-                .with("customer", &statement.customer)
+                .with("customer", statement.customer.as_ref().map_or("", AsRef::as_ref))
                 .with("reason", reason);
             self.outbox.push(announcement::alert(alert, self.rules.now));
         }
     }
 
-    /// Lets a fact speak for its client.
+    /// Lets a statement speak for its client.
     fn take(&mut self, statement: &Statement, judged: &mut Judged<'m>, client: &str, bind: Option<BoundBy>) {
         judged.client = Some(client.to_owned());
         let of_another = self
-            .known
-            .subscriptions
-            .get(&statement.fact.subscription)
+            .owner_of_what_is_spoken_of(statement)
             .is_some_and(|owner| owner != client);
         if of_another {
             judged.decision = Decision::unauthorised(Reason::SubscriptionOfAnotherClient);
             self.refuse(statement, judged, client, Reason::SubscriptionOfAnotherClient, true);
             return;
         }
-        if let Some(bound_by) = bind {
-            self.bind(statement, client, bound_by);
+        if let (Some(bound_by), Some(customer)) = (bind, &statement.customer) {
+            self.bind(customer.as_str(), client, bound_by);
         }
-        let Some(held) = self.known.clients.get_mut(client) else {
-            return;
-        };
-        judged.org = Some(held.row.org_id.clone());
-        let decision = held.client.observe(&statement.fact);
-        judged.decision = decision;
-        if decision.outcome == Outcome::Rejected && decision.reason == Reason::PriceNotContracted {
-            self.alert_price(statement, judged.reading, client);
-        } else {
-            held.touched
-                .insert(statement.fact.subscription.clone(), statement.customer.to_string());
-            self.known
-                .subscriptions
-                .insert(statement.fact.subscription.clone(), client.to_owned());
-            self.payments
-                .extend(payment_row(&statement.fact, client, &held.row.org_id));
+        if let Some(held) = self.known.clients.get(client) {
+            judged.org = Some(held.row.org_id.clone());
         }
-        self.adopt(judged.reading, client, decision);
-        if decision.outcome != Outcome::Applied {
+        match &statement.says {
+            Says::OfSubscription(fact) => self.observe(statement, fact, judged, client),
+            Says::OfCharge(fact) => self.record(statement, fact, judged, client),
+        }
+        if judged.decision.outcome != Outcome::Applied {
             judged.details = self.expected_and_found(statement, judged.reading, client);
         }
     }
 
-    fn bind(&mut self, statement: &Statement, client: &str, bound_by: BoundBy) {
+    fn owner_of_what_is_spoken_of(&self, statement: &Statement) -> Option<&str> {
+        match &statement.says {
+            Says::OfSubscription(fact) => self.known.subscriptions.get(&fact.subscription).map(String::as_str),
+            Says::OfCharge(fact) => self.known.charges.get(fact.charge.as_str())?.client.as_deref(),
+        }
+    }
+
+    /// Lets a fact about a subscription change what is derived.
+    fn observe(&mut self, statement: &Statement, fact: &Fact, judged: &mut Judged<'m>, client: &str) {
         let Some(held) = self.known.clients.get_mut(client) else {
             return;
         };
-        held.row.stripe_customer_id = Some(statement.customer.to_string());
+        let decision = held.client.observe(fact);
+        judged.decision = decision;
+        if decision.outcome == Outcome::Rejected && decision.reason == Reason::PriceNotContracted {
+            self.alert_price(fact, judged.reading, client);
+        } else {
+            let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();
+            held.touched.insert(fact.subscription.clone(), customer);
+            self.known
+                .subscriptions
+                .insert(fact.subscription.clone(), client.to_owned());
+            self.payments.extend(payment_row(fact, client, &held.row.org_id));
+        }
+        self.adopt(judged.reading, client, decision);
+    }
+
+    fn bind(&mut self, customer: &str, client: &str, bound_by: BoundBy) {
+        let Some(held) = self.known.clients.get_mut(client) else {
+            return;
+        };
+        held.row.stripe_customer_id = Some(customer.to_owned());
         held.contract.has_customer = true;
         held.client.contract.has_customer = true;
         held.changed = true;
-        self.known
-            .customers
-            .insert(statement.customer.to_string(), client.to_owned());
-        self.bindings.push(NewBinding {
-            customer: statement.customer.to_string(),
+        let owner = Owner {
             client: client.to_owned(),
             org: held.row.org_id.clone(),
+        };
+        self.bindings.push(NewBinding {
+            customer: customer.to_owned(),
+            client: owner.client.clone(),
+            org: owner.org.clone(),
             bound_by: bound_by.as_str(),
         });
+        self.known.customers.insert(customer.to_owned(), owner);
     }
 
     /// Takes what was derived over into the client's row, and announces a change of state. Also what did not apply may have
@@ -264,11 +306,11 @@ impl<'m> Judge<'m> {
         }));
     }
 
-    fn alert_price(&mut self, statement: &Statement, reading: &Reading<'_>, client: &str) {
+    fn alert_price(&mut self, fact: &Fact, reading: &Reading<'_>, client: &str) {
         let summary = format!("Client {client} was billed by another price or currency than was agreed.");
         let alert = Alert::new(AlertKind::PlanApplication, client, summary)
             .with("event_id", &reading.event_id)
-            .with("subscription", &statement.fact.subscription);
+            .with("subscription", &fact.subscription);
         self.outbox.push(announcement::alert(alert, self.rules.now));
     }
 
@@ -298,12 +340,35 @@ fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
 }
 
 fn found(statement: &Statement) -> Value {
+    let (subscription, charge) = match &statement.says {
+        Says::OfSubscription(fact) => (Some(fact.subscription.as_str()), None),
+        Says::OfCharge(fact) => (None, Some(fact.charge.as_str())),
+    };
     json!({
         "client": statement.named.as_ref().map(AsRef::<str>::as_ref),
-        "customer": statement.customer.as_str(),
+        "customer": statement.customer.as_ref().map(AsRef::<str>::as_ref),
         "checkout_session": statement.session.as_ref().map(AsRef::<str>::as_ref),
-        "subscription": statement.fact.subscription.as_str(),
+        "subscription": subscription,
+        "charge": charge,
     })
+}
+
+/// The names of what has to become known, any of which may bring an answer.
+fn waiting_for(statement: &Statement, what: WaitingFor) -> Vec<String> {
+    let customer = statement
+        .customer
+        .as_ref()
+        .map(|customer| customer_name(customer.as_str()));
+    let session = statement.session.as_ref().map(|session| session_name(session.as_str()));
+    let other = match what {
+        WaitingFor::Customer => None,
+        WaitingFor::Client => statement.named.as_ref().map(|named| client_name(named.as_str())),
+        WaitingFor::Charge => match &statement.says {
+            Says::OfCharge(fact) => Some(charge_name(fact.charge.as_str())),
+            Says::OfSubscription(_) => None,
+        },
+    };
+    [customer, session, other].into_iter().flatten().collect()
 }
 
 fn payment_row(fact: &Fact, client: &str, org: &str) -> Option<PaymentRow> {

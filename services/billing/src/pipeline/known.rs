@@ -3,21 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use db::Transaction;
+use db::billing::charges::{KnownCharge, load_charges_in_txn, load_disputes_in_txn, load_refunds_in_txn};
 use db::billing::clients::{ClientRow, lock_clients_in_txn};
 use db::billing::owners::{
-    client_lock, customer_lock, find_customer_owners_in_txn, find_session_owners_in_txn, lock_unknowns_in_txn,
-    session_lock,
+    Owner, charge_name, client_name, customer_name, find_customer_owners_in_txn, find_session_owners_in_txn,
+    lock_names_in_txn, session_name,
 };
 use db::billing::subscriptions::{SubscriptionRow, load_acts_in_txn, load_subscriptions_in_txn};
+use domain::billing::charge::{ChargeFact, ChargeFactKind, Dispute, Refund};
 use domain::billing::client::Client;
 use domain::billing::contract::Contract;
-use domain::billing::fact::{FactKind, Payment};
+use domain::billing::fact::{Fact, FactKind, Payment};
 use domain::ids::SubscriptionId;
 use domain::time::UnixSeconds;
 
 use super::Open;
 use crate::error::BillingError;
-use crate::reading::{Content, Statement};
+use crate::reading::{Content, Says, Statement};
 
 /// A client of the batch.
 #[derive(Debug)]
@@ -34,11 +36,14 @@ pub(super) struct Held {
 /// Everything that the batch's decisions may look at.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    pub(super) customers: BTreeMap<String, String>,
+    pub(super) customers: BTreeMap<String, Owner>,
     pub(super) sessions: BTreeMap<String, String>,
     pub(super) clients: BTreeMap<String, Held>,
     /// Whose each loaded subscription is.
     pub(super) subscriptions: BTreeMap<SubscriptionId, String>,
+    pub(super) charges: BTreeMap<String, KnownCharge>,
+    pub(super) refunds: BTreeMap<String, Refund>,
+    pub(super) disputes: BTreeMap<String, Dispute>,
 }
 
 impl Known {
@@ -46,25 +51,31 @@ impl Known {
     /// registered and looks again, so that an event is never set aside just after its client was registered. These locks come
     /// before those of clients, here as in a registration: whoever holds a client never waits for a name.
     pub(super) async fn load(txn: &Transaction<'_>, open: &[Open<'_>]) -> Result<Self, BillingError> {
-        let statements: Vec<&Statement> = statements(open).collect();
-        if statements.is_empty() {
-            return Ok(Self::default());
-        }
         let mut known = Self::default();
-        known.find_owners(txn, &statements).await?;
+        let statements: Vec<&Statement> = statements(open).collect();
+        let customers = distinct(open.iter().filter_map(customer));
+        if !customers.is_empty() {
+            known.customers = find_customer_owners_in_txn(txn, &customers).await?;
+        }
+        if statements.is_empty() {
+            return Ok(known);
+        }
+        known.find_sessions_and_charges(txn, &statements).await?;
         let mut unknown = known.unknown(&statements);
         if !unknown.is_empty() {
-            lock_unknowns_in_txn(txn, &mut unknown).await?;
-            known.find_owners(txn, &statements).await?;
+            lock_names_in_txn(txn, &mut unknown).await?;
+            known.customers = find_customer_owners_in_txn(txn, &customers).await?;
+            known.find_sessions_and_charges(txn, &statements).await?;
         }
         known.lock_clients(txn, &statements).await?;
-        known.load_facts(txn, &statements).await?;
+        known.load_subscription_facts(txn, &statements).await?;
+        known.load_charge_facts(txn, &statements).await?;
         Ok(known)
     }
 
     /// The contract of the client that owns `customer`.
     pub(super) fn owner(&self, customer: &str) -> Option<&Contract> {
-        self.contract(self.customers.get(customer)?)
+        self.contract(&self.customers.get(customer)?.client)
     }
 
     /// The contract of the client that `session` was registered for.
@@ -72,43 +83,63 @@ impl Known {
         self.contract(self.sessions.get(session)?)
     }
 
+    /// The contract of the client that `charge` belongs to.
+    pub(super) fn charge_owner(&self, charge: &str) -> Option<&Contract> {
+        self.contract(self.charges.get(charge)?.client.as_deref()?)
+    }
+
     /// The contract of a client.
     pub(super) fn contract(&self, client: &str) -> Option<&Contract> {
         self.clients.get(client).map(|held| &held.contract)
     }
 
-    async fn find_owners(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
-        let customers = distinct(statements.iter().map(|statement| statement.customer.as_str()));
+    async fn find_sessions_and_charges(
+        &mut self,
+        txn: &Transaction<'_>,
+        statements: &[&Statement],
+    ) -> Result<(), BillingError> {
         let sessions = distinct(
             statements
                 .iter()
                 .filter_map(|statement| statement.session.as_ref().map(AsRef::as_ref)),
         );
-        self.customers = find_customer_owners_in_txn(txn, &customers).await?;
         if !sessions.is_empty() {
             self.sessions = find_session_owners_in_txn(txn, &sessions).await?;
+        }
+        let charges = distinct(
+            statements
+                .iter()
+                .filter_map(|of| charge_fact(of))
+                .map(|fact| fact.charge.as_str()),
+        );
+        if !charges.is_empty() {
+            self.charges = load_charges_in_txn(txn, &charges).await?;
         }
         Ok(())
     }
 
     async fn lock_clients(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
+        let owner = |statement: &&Statement| self.customers.get(statement.customer.as_ref()?.as_str());
+        let owners = statements.iter().filter_map(owner).map(|owner| owner.client.as_str());
         // A checkout's metadata is looked at even where the customer decides: a forgery belongs into its victim's timeline.
         let named = statements
             .iter()
-            .filter(|statement| statement.is_checkout || !self.customers.contains_key(statement.customer.as_str()))
+            .filter(|statement| statement.is_checkout || owner(statement).is_none())
             .filter_map(|statement| statement.named.as_ref().map(AsRef::as_ref));
-        let owners = self
-            .customers
+        let others = self
+            .sessions
             .values()
-            .chain(self.sessions.values())
-            .map(String::as_str);
-        let wanted = distinct(owners.chain(named));
+            .map(String::as_str)
+            .chain(self.charges.values().filter_map(|known| known.client.as_deref()));
+        let wanted = distinct(owners.chain(others).chain(named));
         if wanted.is_empty() {
             return Ok(());
         }
-        for row in lock_clients_in_txn(txn, &wanted).await? {
-            self.clients.insert(row.client_id.to_string(), Held::of(row));
-        }
+        let rows = lock_clients_in_txn(txn, &wanted).await?;
+        self.clients = rows
+            .into_iter()
+            .map(|row| (row.client_id.to_string(), Held::of(row)))
+            .collect();
         Ok(())
     }
 
@@ -116,24 +147,35 @@ impl Known {
     fn unknown(&self, statements: &[&Statement]) -> Vec<String> {
         let mut names = Vec::new();
         for statement in statements {
-            if self.customers.contains_key(statement.customer.as_str()) {
+            if let Some(fact) = charge_fact(statement)
+                && !self.charges.contains_key(fact.charge.as_str())
+            {
+                names.push(charge_name(fact.charge.as_str()));
+            }
+            let Some(customer) = &statement.customer else { continue };
+            if self.customers.contains_key(customer.as_str()) {
                 continue;
             }
-            names.push(customer_lock(statement.customer.as_str()));
-            names.extend(statement.named.as_ref().map(|named| client_lock(named.as_str())));
-            names.extend(statement.session.as_ref().map(|session| session_lock(session.as_str())));
+            names.push(customer_name(customer.as_str()));
+            names.extend(statement.named.as_ref().map(|named| client_name(named.as_str())));
+            names.extend(statement.session.as_ref().map(|session| session_name(session.as_str())));
         }
         names
     }
 
-    async fn load_facts(&mut self, txn: &Transaction<'_>, statements: &[&Statement]) -> Result<(), BillingError> {
-        if self.clients.is_empty() {
+    async fn load_subscription_facts(
+        &mut self,
+        txn: &Transaction<'_>,
+        statements: &[&Statement],
+    ) -> Result<(), BillingError> {
+        let facts: Vec<&Fact> = statements.iter().filter_map(|of| subscription_fact(of)).collect();
+        if self.clients.is_empty() || facts.is_empty() {
             return Ok(());
         }
-        let spoken_of = distinct(statements.iter().map(|statement| statement.fact.subscription.as_str()));
+        let spoken_of = distinct(facts.iter().map(|fact| fact.subscription.as_str()));
         let clients: Vec<&str> = self.clients.keys().map(String::as_str).collect();
         let rows = load_subscriptions_in_txn(txn, &clients, &spoken_of).await?;
-        let mut acts = match payments(statements) {
+        let mut acts = match Payments::of(&facts) {
             Some(Payments {
                 earliest,
                 latest,
@@ -154,6 +196,29 @@ impl Known {
                 held.client.subscriptions.insert(id.clone(), subscription);
             }
             self.subscriptions.insert(id, client);
+        }
+        Ok(())
+    }
+
+    /// After the clients are locked: nobody else merges into these registers then.
+    async fn load_charge_facts(
+        &mut self,
+        txn: &Transaction<'_>,
+        statements: &[&Statement],
+    ) -> Result<(), BillingError> {
+        let (mut refunds, mut disputes) = (Vec::new(), Vec::new());
+        for fact in statements.iter().filter_map(|of| charge_fact(of)) {
+            match &fact.kind {
+                ChargeFactKind::Charge(_) => {}
+                ChargeFactKind::Refund(id, _) => refunds.push(id.as_str()),
+                ChargeFactKind::Dispute(id, _) => disputes.push(id.as_str()),
+            }
+        }
+        if !refunds.is_empty() {
+            self.refunds = load_refunds_in_txn(txn, &refunds).await?;
+        }
+        if !disputes.is_empty() {
+            self.disputes = load_disputes_in_txn(txn, &disputes).await?;
         }
         Ok(())
     }
@@ -180,6 +245,7 @@ impl Held {
     }
 }
 
+/// The span and the objects of the batch's payments.
 struct Payments<'s> {
     earliest: UnixSeconds,
     latest: UnixSeconds,
@@ -187,33 +253,55 @@ struct Payments<'s> {
     subscriptions: Vec<&'s str>,
 }
 
-/// The span and the objects of the batch's payments, where there are any.
-fn payments<'s>(statements: &[&'s Statement]) -> Option<Payments<'s>> {
-    let paid: Vec<(&Statement, &Payment)> = statements
-        .iter()
-        .filter_map(|statement| Some((*statement, payment(statement)?)))
-        .collect();
-    let times = || paid.iter().map(|(statement, _)| statement.fact.at);
-    Some(Payments {
-        earliest: times().min()?,
-        latest: times().max()?,
-        objects: distinct(paid.iter().map(|(_, payment)| payment.act.object_id())),
-        subscriptions: distinct(paid.iter().map(|(statement, _)| statement.fact.subscription.as_str())),
-    })
+impl<'s> Payments<'s> {
+    /// None where there are no payments.
+    fn of(facts: &[&'s Fact]) -> Option<Self> {
+        let paid: Vec<(&Fact, &Payment)> = facts.iter().filter_map(|fact| Some((*fact, payment(fact)?))).collect();
+        let times = || paid.iter().map(|(fact, _)| fact.at);
+        Some(Self {
+            earliest: times().min()?,
+            latest: times().max()?,
+            objects: distinct(paid.iter().map(|(_, payment)| payment.act.object_id())),
+            subscriptions: distinct(paid.iter().map(|(fact, _)| fact.subscription.as_str())),
+        })
+    }
 }
 
-fn payment(statement: &Statement) -> Option<&Payment> {
-    match &statement.fact.kind {
+fn payment(fact: &Fact) -> Option<&Payment> {
+    match &fact.kind {
         FactKind::Paid(payment) | FactKind::Failed(payment) => Some(payment),
         FactKind::Snapshot { .. } => None,
+    }
+}
+
+fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
+    match &statement.says {
+        Says::OfSubscription(fact) => Some(fact),
+        Says::OfCharge(_) => None,
+    }
+}
+
+fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
+    match &statement.says {
+        Says::OfCharge(fact) => Some(fact),
+        Says::OfSubscription(_) => None,
     }
 }
 
 fn statements<'m>(open: &[Open<'m>]) -> impl Iterator<Item = &'m Statement> {
     open.iter().filter_map(|event| match &event.reading.content {
         Content::Statement(statement) => Some(&**statement),
-        Content::Ignored(_) | Content::Unreadable(_) => None,
+        Content::Ignored(..) | Content::Unreadable(_) | Content::Pointer(_) => None,
     })
+}
+
+/// The customer that an event names, whether or not it says anything.
+fn customer<'m>(event: &Open<'m>) -> Option<&'m str> {
+    match &event.reading.content {
+        Content::Statement(statement) => statement.customer.as_ref().map(AsRef::as_ref),
+        Content::Ignored(_, customer) => customer.as_ref().map(AsRef::as_ref),
+        Content::Unreadable(_) | Content::Pointer(_) => None,
+    }
 }
 
 fn distinct<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

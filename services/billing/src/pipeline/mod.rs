@@ -9,6 +9,7 @@
 //! effect without its mark. Two consumers that hold the same new event meet at that insert; the later one starts over and then
 //! finds it known.
 
+mod charges;
 mod judge;
 mod known;
 mod write;

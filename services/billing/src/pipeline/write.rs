@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use db::Transaction;
+use db::billing::charges::{upsert_charges_in_txn, upsert_disputes_in_txn, upsert_refunds_in_txn};
 use db::billing::clients::{ClientRow, update_clients_in_txn};
 use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
 use db::billing::inbox::{
     DecidedEvent, EventKey, count_repeats_in_txn, find_waiting_events_in_txn, insert_events_in_txn,
     update_events_in_txn,
 };
-use db::billing::owners::bind_customers_in_txn;
+use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
 use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn, upsert_subscriptions_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use domain::billing::decision::Guard;
@@ -19,6 +20,7 @@ use super::Rules;
 use super::judge::{Judge, Judged};
 use crate::announcement;
 use crate::error::BillingError;
+use crate::reading::Source;
 
 /// Writes everything; answers whether there is something for the relay.
 pub(super) async fn write(
@@ -28,8 +30,12 @@ pub(super) async fn write(
     rules: Rules,
 ) -> Result<bool, BillingError> {
     write_clients(txn, &judge).await?;
-    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) =
-        judge.judged.iter().partition(|judged| judged.earlier.is_some());
+    write_charges(txn, &mut judge).await?;
+    let events = judge
+        .judged
+        .iter()
+        .filter(|judged| judged.reading.source == Source::Event);
+    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = events.partition(|judged| judged.earlier.is_some());
     if !new.is_empty() {
         let events: Vec<DecidedEvent<'_>> = new.iter().map(|judged| decided_event(judged)).collect();
         all_or_raced(insert_events_in_txn(txn, &events).await?, events.len(), "an event")?;
@@ -46,9 +52,12 @@ pub(super) async fn write(
     if !decisions.is_empty() {
         insert_decisions_in_txn(txn, &decisions).await?;
     }
-    if !judge.bindings.is_empty() {
-        let bound: Vec<&str> = judge.bindings.iter().map(|binding| binding.customer.as_str()).collect();
-        let released = find_waiting_events_in_txn(txn, "", &bound).await?;
+    let bound = judge.bindings.iter().map(|binding| customer_name(&binding.customer));
+    let became_known: Vec<String> = bound
+        .chain(judge.charges.new.iter().map(|id| charge_name(id)))
+        .collect();
+    if !became_known.is_empty() {
+        let released = find_waiting_events_in_txn(txn, &became_known).await?;
         judge
             .outbox
             .extend(released.into_iter().map(announcement::decide_again));
@@ -103,6 +112,22 @@ async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), B
     Ok(())
 }
 
+async fn write_charges(txn: &Transaction<'_>, judge: &mut Judge<'_>) -> Result<(), BillingError> {
+    let charges = judge.charges.charges();
+    if !charges.is_empty() {
+        upsert_charges_in_txn(txn, &charges).await?;
+    }
+    let refunds = judge.charges.refunds();
+    if !refunds.is_empty() {
+        upsert_refunds_in_txn(txn, &refunds).await?;
+    }
+    let disputes = judge.charges.disputes();
+    if !disputes.is_empty() {
+        upsert_disputes_in_txn(txn, &disputes).await?;
+    }
+    Ok(())
+}
+
 fn all_or_raced(written: u64, wanted: usize, what: &'static str) -> Result<(), BillingError> {
     if u64::try_from(wanted).is_ok_and(|wanted| wanted == written) {
         Ok(())
@@ -128,8 +153,7 @@ fn decided_event<'j>(judged: &'j Judged<'_>) -> DecidedEvent<'j> {
         reason: judged.decision.reason.as_str(),
         client: judged.client.as_deref(),
         org: judged.org.as_deref(),
-        waiting_customer: judged.waiting_customer.as_deref(),
-        waiting_client: judged.waiting_client.as_deref(),
+        waiting_for: judged.waiting_for.as_deref(),
         deliveries: judged.deliveries,
     }
 }

@@ -176,6 +176,51 @@ impl Payer {
     }
 }
 
+impl Payer {
+    /// The charge that every test of this payer speaks of.
+    pub fn charge_id(&self) -> String {
+        format!("ch_{}", self.client)
+    }
+
+    /// A charge of 49.00 with so much of it paid back, cumulatively.
+    pub fn charge(&self, kind: &str, created: i64, refunded: i64) -> Event {
+        Event::new(
+            &format!("charge.{kind}"),
+            created,
+            json!({
+                "id": self.charge_id(), "object": "charge", "customer": self.customer, "amount": 4900,
+                "amount_captured": 4900, "amount_refunded": refunded, "refunded": refunded == 4900, "currency": "eur",
+                "status": "succeeded", "created": T0, "payment_intent": format!("pi_{}", self.client), "metadata": {}
+            }),
+        )
+    }
+
+    /// A refund; it names the charge and nobody else.
+    pub fn refund(&self, kind: &str, created: i64, refund: &str, status: &str) -> Event {
+        Event::new(
+            &format!("refund.{kind}"),
+            created,
+            json!({
+                "id": refund, "object": "refund", "charge": self.charge_id(), "amount": 1000, "currency": "eur",
+                "status": status, "created": T0, "metadata": {}
+            }),
+        )
+    }
+
+    /// A dispute; it names the charge and nobody else.
+    pub fn dispute(&self, kind: &str, created: i64, dispute: &str, status: &str) -> Event {
+        Event::new(
+            &format!("charge.dispute.{kind}"),
+            created,
+            json!({
+                "id": dispute, "object": "dispute", "charge": self.charge_id(), "amount": 4900, "currency": "eur",
+                "status": status, "reason": "fraudulent", "created": T0, "metadata": {},
+                "evidence_details": {"due_by": T0 + 604_800}
+            }),
+        )
+    }
+}
+
 /// The event naming a client in its object's metadata.
 pub fn naming(event: &Event, client: &str) -> Event {
     event.with_object(json!({"metadata": {"client_id": client}}))

@@ -15,6 +15,7 @@
 
 pub mod events;
 mod rows;
+mod shop;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use events::Event;
 pub use rows::{Decided, EventRow};
+pub use shop::Shop;
+use stripe_gateway::client::ClientConfig;
 
 /// Within this everything that is going to happen has happened, also on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -80,6 +83,15 @@ pub fn in_own_world<F: Future<Output = ()>>(binding: Binding, test: impl FnOnce(
     RUNTIME.block_on(async { test(World::create(binding).await).await });
 }
 
+/// Runs a test in a world of its own, whose billing reads from a simulated Stripe.
+pub fn in_world_with_stripe<F: Future<Output = ()>>(test: impl FnOnce(World, Shop) -> F) {
+    RUNTIME.block_on(async {
+        let shop = Shop::open().await;
+        let world = World::with_stripe(Binding::FirstUse, Some(shop.client_config())).await;
+        test(world, shop).await;
+    });
+}
+
 /// A database, a broker, one instance of billing with its routes on a port, and a publisher that stands for ingest.
 pub struct World {
     // Fields are dropped in this order: billing before what it is connected to.
@@ -90,6 +102,7 @@ pub struct World {
     pub sql: tokio_postgres::Client,
     pub address: SocketAddr,
     pub binding: Binding,
+    stripe: Option<ClientConfig>,
     http: reqwest::Client,
     stop: CancellationToken,
 }
@@ -102,6 +115,10 @@ impl Drop for World {
 
 impl World {
     pub async fn create(binding: Binding) -> Self {
+        Self::with_stripe(binding, None).await
+    }
+
+    async fn with_stripe(binding: Binding, stripe: Option<ClientConfig>) -> Self {
         testkit::install_tls_provider();
         let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
         let publisher = Publisher::start(PublisherConfig {
@@ -113,7 +130,7 @@ impl World {
         publisher.wait_ready(SOON).await.unwrap();
         bind_announcements(&broker).await;
         let stop = CancellationToken::new();
-        let billing = start(&db, &broker, binding, &stop);
+        let billing = start(&db, &broker, binding, stripe.clone(), &stop);
         let address = serve(&billing, &stop);
         Self {
             billing: std::sync::Mutex::new(vec![billing]),
@@ -123,6 +140,7 @@ impl World {
             broker,
             address,
             binding,
+            stripe,
             http: reqwest::Client::new(),
             stop,
         }
@@ -130,7 +148,13 @@ impl World {
 
     /// One more instance, as a second process would be. It is stopped with the world, or by [`World::abort`].
     pub fn start_another(&self) {
-        let another = start(&self.db, &self.broker, self.binding, &self.stop);
+        let another = start(
+            &self.db,
+            &self.broker,
+            self.binding,
+            self.stripe.clone(),
+            &self.stop,
+        );
         self.billing.lock().unwrap().push(another);
     }
 
@@ -227,6 +251,12 @@ impl World {
         self.row(&event.id).await
     }
 
+    /// As [`World::decide`], past the bindings.
+    pub async fn decide_direct(&self, event: &Event) -> EventRow {
+        self.publish(event.direct()).await;
+        self.row(&event.id).await
+    }
+
     /// Takes what waits in a queue: the type and the JSON of each message.
     pub async fn drain(&self, queue: &str) -> Vec<(String, Value)> {
         let channel = self.broker.channel().await;
@@ -252,13 +282,20 @@ impl World {
     }
 }
 
-fn start(db: &TestDb, broker: &TestBroker, binding: Binding, stop: &CancellationToken) -> Billing {
+fn start(
+    db: &TestDb,
+    broker: &TestBroker,
+    binding: Binding,
+    stripe: Option<ClientConfig>,
+    stop: &CancellationToken,
+) -> Billing {
     let config = BillingConfig {
         database_url: db.service_url().into(),
         amqp_url: broker.amqp_url().into(),
         jwt_secret: JWT_SECRET.to_owned().into(),
         livemode: false,
         binding,
+        stripe,
     };
     Billing::start(&config, Clock::System, stop.child_token()).unwrap()
 }

@@ -91,6 +91,29 @@ impl World {
         .await
     }
 
+    /// Waits until an event was delivered so often.
+    pub async fn deliveries(&self, event: &str, times: i32) {
+        eventually_some(SOON, || async {
+            self.find(event).await.filter(|row| row.deliveries >= times)
+        })
+        .await;
+    }
+
+    /// Takes alerts until there are so many; more than that fail the test.
+    pub async fn alerts(&self, expected: usize) -> Vec<Value> {
+        let taken = std::sync::Mutex::new(Vec::new());
+        testkit::eventually(SOON, || async {
+            let new = self.drain("alerts.raise").await;
+            let mut taken = taken.lock().unwrap();
+            taken.extend(new.into_iter().map(|(_, alert)| alert));
+            taken.len() >= expected
+        })
+        .await;
+        let taken = taken.into_inner().unwrap();
+        assert_eq!(taken.len(), expected, "{taken:?}");
+        taken
+    }
+
     /// How many rows match a condition.
     pub async fn count(&self, table: &str, condition: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table} WHERE {condition}");

@@ -1,0 +1,222 @@
+//! Why a client is in its state: what each of its subscriptions says, the one that is heard first, and what else was recorded.
+//!
+//! The same functions that decide are asked here, over the same rows; nothing is explained by another rule than it was decided by.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use db::billing::clients::ClientRow;
+use db::billing::evidence::{ChargeEvidence, Evidence, gather_evidence};
+use db::billing::subscriptions::list_subscriptions;
+use db::{DbError, GenericClient};
+use domain::billing::derive::{Word, explain};
+use domain::billing::register::Subscription;
+use domain::billing::subscription::Snapshots;
+use domain::ids::SubscriptionId;
+use serde::Serialize;
+
+/// Payments, refunds, disputes and waiting events that are shown, of each.
+const SHOWN: i64 = 50;
+
+/// Why a client is in its state.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// One sentence.
+    pub why: String,
+    /// What the subscriptions say; the first one is heard.
+    pub subscriptions: Vec<SubscriptionWord>,
+    /// Invoices and checkouts, the newest first.
+    pub payments: Vec<Payment>,
+    /// Refunds, which change no state.
+    pub refunds: Vec<OfCharge>,
+    /// Disputes, which change no state.
+    pub disputes: Vec<OfCharge>,
+    /// Events that name this client and wait for something to become known.
+    pub waiting: Vec<Waiting>,
+}
+
+/// What is known of one subscription.
+#[derive(Debug, Clone, Serialize)]
+pub struct SubscriptionWord {
+    /// `sub_...`.
+    pub stripe_subscription_id: String,
+    /// Whether it speaks for the client.
+    pub speaks: bool,
+    /// How strongly it speaks; absent where it says nothing.
+    pub voice: Option<&'static str>,
+    /// The state that it asks for.
+    pub state: Option<&'static str>,
+    /// `snapshot` or `payments`.
+    pub basis: Option<&'static str>,
+    /// Stripe's status by the last snapshot.
+    pub status: Option<&'static str>,
+    /// When that snapshot was made.
+    pub snapshot_at: Option<DateTime<Utc>>,
+    /// When it started.
+    pub since: Option<DateTime<Utc>>,
+    /// When its paid period ends.
+    pub current_period_end: Option<DateTime<Utc>>,
+    /// Its price.
+    pub price: Option<String>,
+    /// Several snapshots of one second differ, and it is still to be read from Stripe.
+    pub undecided: bool,
+    /// The first payment.
+    pub first_paid_at: Option<DateTime<Utc>>,
+    /// The last payment.
+    pub last_paid_at: Option<DateTime<Utc>>,
+    /// The last failure.
+    pub last_failed_at: Option<DateTime<Utc>>,
+}
+
+/// An invoice or a checkout session.
+#[derive(Debug, Clone, Serialize)]
+pub struct Payment {
+    /// `in_...` or `cs_...`.
+    pub id: String,
+    /// The subscription that it was for.
+    pub stripe_subscription_id: Option<String>,
+    /// Minor units.
+    pub amount: i64,
+    /// Their currency in lower case.
+    pub currency: Option<String>,
+    /// When it was paid first.
+    pub paid_at: Option<DateTime<Utc>>,
+    /// When it failed last.
+    pub failed_at: Option<DateTime<Utc>>,
+}
+
+/// A refund or a dispute.
+#[derive(Debug, Clone, Serialize)]
+pub struct OfCharge {
+    /// `re_...` or `du_...`.
+    pub id: String,
+    /// The charge.
+    pub charge: String,
+    /// Stripe's word.
+    pub status: String,
+    /// Minor units.
+    pub amount: i64,
+    /// Their currency in lower case.
+    pub currency: String,
+}
+
+/// An event that waits.
+#[derive(Debug, Clone, Serialize)]
+pub struct Waiting {
+    /// Stripe's id.
+    pub event_id: String,
+    /// Its type.
+    pub r#type: String,
+    /// When Stripe made it.
+    pub created: DateTime<Utc>,
+    /// What it waits for, such as `customer:cus_1`.
+    pub waiting_for: Vec<String>,
+}
+
+/// Explains the state of a client whose row was just read.
+///
+/// # Errors
+/// When the database does not answer or a row cannot be read.
+pub async fn explain_client(conn: &impl GenericClient, client: &ClientRow) -> Result<Explanation, DbError> {
+    let id = client.client_id.as_str();
+    let rows = list_subscriptions(conn, id).await?;
+    let known: BTreeMap<SubscriptionId, Subscription> =
+        rows.into_iter().map(|row| (row.id, row.subscription)).collect();
+    let words = explain(&client.contract(), &known);
+    let silent = known.iter().filter(|(id, _)| words.iter().all(|(said, _)| said != id));
+    let speaking = words.iter().enumerate();
+    let subscriptions = speaking
+        .map(|(place, (id, word))| SubscriptionWord::of(id, known.get(*id), Some(word), place == 0))
+        .chain(silent.map(|(id, subscription)| SubscriptionWord::of(id, Some(subscription), None, false)))
+        .collect();
+    let Evidence {
+        payments,
+        refunds,
+        disputes,
+        waiting,
+    } = gather_evidence(conn, id, SHOWN).await?;
+    Ok(Explanation {
+        why: why(client, words.first()),
+        subscriptions,
+        payments: payments
+            .into_iter()
+            .map(|row| Payment {
+                id: row.object_id,
+                stripe_subscription_id: row.subscription,
+                amount: row.amount,
+                currency: row.currency,
+                paid_at: row.paid_at.and_then(time),
+                failed_at: row.failed_at.and_then(time),
+            })
+            .collect(),
+        refunds: refunds.into_iter().map(OfCharge::of).collect(),
+        disputes: disputes.into_iter().map(OfCharge::of).collect(),
+        waiting: waiting
+            .into_iter()
+            .map(|row| Waiting {
+                event_id: row.event_id,
+                r#type: row.kind,
+                created: row.created,
+                waiting_for: row.waiting_for,
+            })
+            .collect(),
+    })
+}
+
+fn why(client: &ClientRow, heard: Option<&(&SubscriptionId, Word)>) -> String {
+    let state = client.state;
+    match heard {
+        None => format!("{state}, because no subscription speaks and the contract begins so."),
+        Some((id, word)) if word.state == state => format!(
+            "{state}, because subscription {id} is {} by its {}, and no other speaks more strongly.",
+            word.voice.as_str(),
+            word.basis.as_str()
+        ),
+        // The contract was changed since the last event, or the graph has no such step.
+        Some((id, word)) => format!(
+            "{state}; subscription {id} asks for {}, which its next event decides.",
+            word.state
+        ),
+    }
+}
+
+fn time(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
+impl SubscriptionWord {
+    fn of(id: &SubscriptionId, known: Option<&Subscription>, word: Option<&Word>, speaks: bool) -> Self {
+        let snapshots = known.and_then(|known| known.snapshots.as_ref());
+        let snapshot = snapshots.and_then(Snapshots::read).map(|reading| reading.snapshot);
+        let evidence = known.map(|known| known.evidence).unwrap_or_default();
+        let seconds = |at: Option<domain::time::UnixSeconds>| at.and_then(|at| time(at.0));
+        Self {
+            stripe_subscription_id: id.to_string(),
+            speaks,
+            voice: word.map(|word| word.voice.as_str()),
+            state: word.map(|word| word.state.as_str()),
+            basis: word.map(|word| word.basis.as_str()),
+            status: snapshot.map(|snapshot| snapshot.status.as_str()),
+            snapshot_at: seconds(snapshots.map(Snapshots::at)),
+            since: seconds(word.map(|word| word.since)),
+            current_period_end: seconds(snapshot.and_then(|snapshot| snapshot.current_period_end)),
+            price: snapshot.and_then(|snapshot| snapshot.price.as_ref().map(ToString::to_string)),
+            undecided: word.is_some_and(|word| word.undecided),
+            first_paid_at: seconds(evidence.first_paid()),
+            last_paid_at: seconds(evidence.last_paid()),
+            last_failed_at: seconds(evidence.last_failed()),
+        }
+    }
+}
+
+impl OfCharge {
+    fn of(row: ChargeEvidence) -> Self {
+        Self {
+            id: row.object_id,
+            charge: row.charge,
+            status: row.status,
+            amount: row.amount,
+            currency: row.currency,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Charges, refunds and disputes of a batch: recorded, told to a person where they should know, and never a change of state.
+
+use db::billing::charges::{ChargeRow, DisputeRow, KnownCharge, RefundRow};
+use db::billing::owners::Owner;
+use domain::alert::{Alert, AlertKind};
+use domain::billing::charge::{Charge, ChargeFact, ChargeFactKind, Dispute, RefundStatus, merge};
+use domain::billing::decision::{Decision, Outcome, Reason};
+use domain::billing::subscription::Merged;
+use domain::ids::DisputeId;
+use domain::money::Money;
+
+use super::judge::{Judge, Judged};
+use crate::announcement;
+use crate::reading::{Reading, Says, Statement};
+
+/// What has to be written, keyed so that the last word on each is written once.
+#[derive(Debug, Default)]
+pub(super) struct ChargeRows {
+    charges: Vec<ChargeRow>,
+    refunds: Vec<RefundRow>,
+    disputes: Vec<DisputeRow>,
+    /// Charges that were not known before: what waits for them is decided again.
+    pub(super) new: Vec<String>,
+}
+
+impl ChargeRows {
+    /// The charges to write, each once.
+    pub(super) fn charges(&mut self) -> Vec<ChargeRow> {
+        last_of_each(std::mem::take(&mut self.charges), |row| row.id.to_string())
+    }
+
+    /// The refunds to write, each once.
+    pub(super) fn refunds(&mut self) -> Vec<RefundRow> {
+        last_of_each(std::mem::take(&mut self.refunds), |row| row.id.to_string())
+    }
+
+    /// The disputes to write, each once.
+    pub(super) fn disputes(&mut self) -> Vec<DisputeRow> {
+        last_of_each(std::mem::take(&mut self.disputes), |row| row.id.to_string())
+    }
+}
+
+/// Each later row of a key has taken the earlier ones in.
+fn last_of_each<T>(rows: Vec<T>, key: impl Fn(&T) -> String) -> Vec<T> {
+    let keyed = rows.into_iter().map(|row| (key(&row), row));
+    keyed
+        .collect::<std::collections::BTreeMap<_, _>>()
+        .into_values()
+        .collect()
+}
+
+impl<'m> Judge<'m> {
+    /// A fact about a charge that has no customer, and so no client.
+    pub(super) fn ownerless<'s>(&self, statement: &'s Statement) -> Option<&'s ChargeFact> {
+        let (None, Says::OfCharge(fact)) = (&statement.customer, &statement.says) else {
+            return None;
+        };
+        let known = self.known.charges.get(fact.charge.as_str());
+        let ownerless = match (&fact.kind, known) {
+            (_, Some(known)) => known.client.is_none(),
+            (ChargeFactKind::Charge(_), None) => true,
+            (ChargeFactKind::Refund(..) | ChargeFactKind::Dispute(..), None) => false,
+        };
+        ownerless.then_some(fact)
+    }
+
+    /// Notes that a charge is nobody's, so that nothing is waited for on its account. A dispute of it is a dispute all the same.
+    pub(super) fn take_ownerless(&mut self, fact: &ChargeFact, judged: &mut Judged<'m>) {
+        judged.decision = Decision::ignored(Reason::ChargeWithoutCustomer);
+        if let ChargeFactKind::Charge(charge) = fact.kind {
+            self.merge_charge(fact, charge, None);
+        }
+        self.alert_charge(fact, judged);
+    }
+
+    /// Merges a fact about a charge of `client`.
+    pub(super) fn record(&mut self, statement: &Statement, fact: &ChargeFact, judged: &mut Judged<'m>, client: &str) {
+        let Some(held) = self.known.clients.get(client) else {
+            return;
+        };
+        let owner = Owner {
+            client: client.to_owned(),
+            org: held.row.org_id.clone(),
+        };
+        let merged = match &fact.kind {
+            ChargeFactKind::Charge(charge) => {
+                let customer = statement.customer.as_ref().map(ToString::to_string);
+                self.merge_charge(fact, *charge, customer.map(|customer| (owner, customer)))
+            }
+            ChargeFactKind::Refund(id, seen) => {
+                let mut known = self.known.refunds.get(id.as_str()).copied();
+                let merged = merge(&mut known, *seen);
+                if let (Merged::Changed, Some(refund)) = (merged, known) {
+                    self.known.refunds.insert(id.to_string(), refund);
+                    self.charges.refunds.push(RefundRow {
+                        id: id.clone(),
+                        charge: fact.charge.clone(),
+                        owner,
+                        refund,
+                    });
+                }
+                merged
+            }
+            ChargeFactKind::Dispute(id, seen) => {
+                let mut known = self.known.disputes.get(id.as_str()).copied();
+                let merged = merge(&mut known, *seen);
+                if let (Merged::Changed, Some(dispute)) = (merged, known) {
+                    self.known.disputes.insert(id.to_string(), dispute);
+                    self.charges.disputes.push(DisputeRow {
+                        id: id.clone(),
+                        charge: fact.charge.clone(),
+                        owner,
+                        dispute,
+                    });
+                }
+                merged
+            }
+        };
+        if let Some(held) = self.known.clients.get(client) {
+            judged.decision = held.client.record(merged);
+        }
+        self.alert_charge(fact, judged);
+    }
+
+    fn merge_charge(&mut self, fact: &ChargeFact, seen: Charge, owner: Option<(Owner, String)>) -> Merged {
+        let id = fact.charge.as_str();
+        let earlier = self.known.charges.get(id);
+        if earlier.is_none() {
+            self.charges.new.push(id.to_owned());
+        }
+        let mut known = earlier.map(|known| known.charge);
+        let merged = merge(&mut known, seen);
+        if let (Merged::Changed, Some(charge)) = (merged, known) {
+            let client = owner.as_ref().map(|(owner, _)| owner.client.clone());
+            self.known.charges.insert(id.to_owned(), KnownCharge { client, charge });
+            self.charges.charges.push(ChargeRow {
+                id: fact.charge.clone(),
+                owner,
+                charge,
+            });
+        }
+        merged
+    }
+
+    /// Tells a person of a dispute that is not settled well, and of a refund that did not arrive, once for each thing that is new.
+    pub(super) fn alert_charge(&mut self, fact: &ChargeFact, judged: &Judged<'m>) {
+        let is_news = match judged.decision.outcome {
+            Outcome::Applied | Outcome::Waiting | Outcome::Ignored => !judged.is_on_record(),
+            Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Rejected | Outcome::Parked => false,
+        };
+        if !is_news {
+            return;
+        }
+        let alert = match &fact.kind {
+            ChargeFactKind::Dispute(id, dispute) if !dispute.status.is_settled_well() => disputed(id, dispute),
+            ChargeFactKind::Refund(id, refund) if refund.status == RefundStatus::Failed => {
+                let amount = Money::new(refund.amount, refund.currency);
+                let summary = format!("A refund of {amount} did not arrive; the money is back in the balance.");
+                Alert::new(AlertKind::RefundFailed, id.as_str(), summary)
+            }
+            ChargeFactKind::Charge(_) | ChargeFactKind::Refund(..) | ChargeFactKind::Dispute(..) => return,
+        };
+        let Reading { event_id, .. } = judged.reading;
+        let alert = alert
+            .with("charge", &fact.charge)
+            .with("client", judged.client.as_deref().unwrap_or("unknown"))
+            .with("event_id", event_id);
+        self.outbox.push(announcement::alert(alert, self.rules.now));
+    }
+}
+
+fn disputed(id: &DisputeId, dispute: &Dispute) -> Alert {
+    let amount = Money::new(dispute.amount, dispute.currency);
+    let summary = format!("A payment of {amount} is disputed: {}.", dispute.status);
+    let alert = Alert::new(AlertKind::Dispute, id.as_str(), summary).with("status", dispute.status);
+    match dispute.due_by {
+        Some(due) => alert.with("evidence_due_by", due.0),
+        None => alert,
+    }
+}

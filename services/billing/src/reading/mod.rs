@@ -1,0 +1,220 @@
+//! From a message to what the rules need: which event it is, and what it says in the domain's words.
+//!
+//! This is the edge between Stripe's objects and `domain::billing`. What a type means is decided by its name in one place,
+//! [`rule::Rule`]; what cannot be read as its type promises is set aside with a reason, never guessed.
+
+mod charge;
+mod field;
+mod object;
+mod payment;
+mod rule;
+mod subscription;
+
+use bus::{Incoming, headers};
+use chrono::{DateTime, Utc};
+use domain::billing::charge::ChargeFact;
+use domain::billing::decision::Reason;
+use domain::billing::fact::Fact;
+use domain::billing::subscription::Rank;
+use domain::ids::{CheckoutSessionId, ClientId, CustomerId};
+use domain::time::UnixSeconds;
+use stripe_gateway::envelope::{Envelope, Form};
+use stripe_gateway::views::{EventView, PreviousSubscription, related_url};
+
+use field::{LAST_SECOND, Unreadable};
+pub(crate) use object::{of_charge, of_object, of_subscription};
+use payment::Paid;
+pub(crate) use rule::Rule;
+
+/// An event as the consumer works with it, or an object that was read from Stripe.
+#[derive(Debug)]
+pub(crate) struct Reading<'m> {
+    pub(crate) source: Source,
+    pub(crate) event_id: String,
+    pub(crate) kind: String,
+    pub(crate) created: DateTime<Utc>,
+    pub(crate) endpoint: &'static str,
+    pub(crate) account: Option<String>,
+    pub(crate) api_version: Option<String>,
+    pub(crate) livemode: Option<bool>,
+    pub(crate) received_at: DateTime<Utc>,
+    /// The body, byte for byte.
+    pub(crate) payload: &'m str,
+    pub(crate) content: Content,
+}
+
+/// Where a reading comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// An event, which has its place in the archive.
+    Event,
+    /// An object that was read from Stripe, which has none.
+    Object,
+}
+
+/// What a thin event points to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    /// What is read of it.
+    pub(crate) rule: Rule,
+    /// Where it is, at Stripe.
+    pub(crate) url: String,
+    /// The event's `created`.
+    pub(crate) at: UnixSeconds,
+}
+
+/// What an event says.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Something about an object that is still to be read.
+    Pointer(Pointer),
+    /// Nothing to the state, by a named rule; and whose it is, where its object names a customer.
+    Ignored(Reason, Option<CustomerId>),
+    /// It cannot be read; why.
+    Unreadable(String),
+    /// A fact, and who it says it is about.
+    Statement(Box<Statement>),
+}
+
+/// A fact, and who it says it is about.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) says: Says,
+    /// None only for what is about a charge.
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) session: Option<CheckoutSessionId>,
+    pub(crate) named: Option<ClientId>,
+    pub(crate) is_checkout: bool,
+}
+
+/// What a statement is about.
+#[derive(Debug)]
+pub(crate) enum Says {
+    /// A subscription: the state is derived from such facts.
+    OfSubscription(Fact),
+    /// A charge: recorded.
+    OfCharge(ChargeFact),
+}
+
+/// Reads a message, or says why it is not an event at all.
+///
+/// # Errors
+/// When the body is not UTF-8 or has no event's envelope; such a message has no place in the archive and parks.
+pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Result<Reading<'_>, String> {
+    let payload = std::str::from_utf8(&message.body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    let envelope = stripe_gateway::envelope::peek(&message.body).map_err(|error| error.to_string())?;
+    let endpoint = endpoint(message);
+    let received_at = message
+        .headers
+        .get_str(headers::RECEIVED_AT)
+        .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
+        .map_or(now, |time| time.with_timezone(&Utc));
+    let content = match by_envelope(&envelope, endpoint, livemode) {
+        Some(reason) => Content::Ignored(reason, None),
+        None => content(&message.body, &envelope),
+    };
+    Ok(Reading {
+        source: Source::Event,
+        event_id: envelope.id.to_string(),
+        kind: envelope.kind.to_string(),
+        created: DateTime::from_timestamp(envelope.created.clamp(0, LAST_SECOND), 0).unwrap_or(now),
+        endpoint,
+        account: envelope.account.as_deref().map(ToOwned::to_owned),
+        api_version: envelope.api_version.as_deref().map(ToOwned::to_owned),
+        livemode: envelope.livemode,
+        received_at,
+        payload,
+        content,
+    })
+}
+
+fn describe(error: &Unreadable) -> String {
+    let mut text = error.to_string();
+    text.truncate(text.floor_char_boundary(500));
+    text
+}
+
+/// The endpoint by the header, or by the routing key for what somebody published by hand.
+fn endpoint(message: &Incoming) -> &'static str {
+    let named = message
+        .headers
+        .get_str(headers::ENDPOINT)
+        .unwrap_or(&message.routing_key);
+    if named.starts_with("connect") {
+        "connect"
+    } else {
+        "platform"
+    }
+}
+
+/// The rules that need nothing but the envelope.
+fn by_envelope(envelope: &Envelope<'_>, endpoint: &str, livemode: bool) -> Option<Reason> {
+    if envelope.livemode != Some(livemode) {
+        return Some(Reason::LivemodeMismatch);
+    }
+    // A thin event of a connected account names it as its context.
+    let context = envelope.context.as_deref().filter(|_| envelope.form == Form::Thin);
+    let account = envelope.account.as_deref().or(context);
+    (endpoint == "connect" || account.is_some()).then_some(Reason::ConnectedAccount)
+}
+
+fn content(body: &[u8], envelope: &Envelope<'_>) -> Content {
+    let rule = Rule::of(&envelope.kind);
+    if envelope.form == Form::Thin {
+        return thin(body, rule, UnixSeconds(envelope.created));
+    }
+    let said = EventView::parse(body).map_err(Unreadable::from).and_then(|event| {
+        let said = statement(&event, rule, UnixSeconds(envelope.created))?;
+        Ok(said.map_err(|reason| (reason, customer(&event))))
+    });
+    match said {
+        Ok(Ok(statement)) => Content::Statement(Box::new(statement)),
+        Ok(Err((reason, customer))) => Content::Ignored(reason, customer),
+        Err(error) => Content::Unreadable(describe(&error)),
+    }
+}
+
+/// A thin event says what its object says, once that has been read.
+fn thin(body: &[u8], rule: Rule, at: UnixSeconds) -> Content {
+    if let Rule::Nothing(reason) = rule {
+        return Content::Ignored(reason, None);
+    }
+    match related_url(body) {
+        Ok(Some(url)) => Content::Pointer(Pointer { rule, url, at }),
+        Ok(None) => Content::Unreadable(describe(&Unreadable::Missing("related_object.url"))),
+        Err(error) => Content::Unreadable(describe(&error.into())),
+    }
+}
+
+/// The customer of an event that says nothing, so that it stands in the timeline of its client all the same.
+fn customer(event: &EventView<'_>) -> Option<CustomerId> {
+    CustomerId::parse(event.customer_id()?).ok()
+}
+
+/// What an event says, by its rule: a statement, or why it says nothing.
+fn statement(event: &EventView<'_>, rule: Rule, at: UnixSeconds) -> Result<Result<Statement, Reason>, Unreadable> {
+    let nothing_before = PreviousSubscription::default();
+    match rule {
+        Rule::SubscriptionCreated => {
+            subscription::snapshot(&event.subscription()?, &nothing_before, at, Rank::Created).map(Ok)
+        }
+        Rule::SubscriptionChanged => {
+            let view = event.subscription()?;
+            let before = event.previous_subscription(&view)?;
+            subscription::snapshot(&view, &before, at, Rank::Updated).map(Ok)
+        }
+        Rule::SubscriptionDeleted => subscription::deleted(&event.subscription()?, at),
+        Rule::InvoicePaid => payment::invoice(&event.invoice()?, at, Paid::Yes),
+        Rule::InvoiceFailed => payment::invoice(&event.invoice()?, at, Paid::No),
+        Rule::Checkout => payment::checkout(&event.checkout_session()?, at),
+        Rule::Charge => charge::charge(&event.charge()?).map(Ok),
+        Rule::Refund => charge::refund(&event.refund()?).map(Ok),
+        Rule::Dispute(said_by) => charge::dispute(&event.dispute()?, said_by, at).map(Ok),
+        Rule::Nothing(reason) => Ok(Err(reason)),
+    }
+}
+
+/// A client id in metadata that is no id names nobody.
+fn named(text: Option<&str>) -> Option<ClientId> {
+    text.and_then(|text| ClientId::parse(text).ok())
+}
