@@ -6,6 +6,7 @@
 //! - [`parked`]: looking at parked messages and sending them back.
 //! - [`relay`] and [`relay_outbox`]: the outbox on its way to the broker.
 //! - [`AlertRaiser`]: alerts from anywhere, merged by key.
+//! - [`Worker`]: what a service that uses all of this is made of, and how it ends.
 
 mod alerts;
 mod connection;
@@ -20,6 +21,7 @@ mod publisher;
 pub mod relay;
 pub mod topology;
 mod verdict;
+mod worker;
 
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ pub use outgoing::{Outgoing, PublishError};
 pub use publisher::{Publisher, PublisherConfig};
 pub use topology::Topology;
 pub use verdict::{BatchError, Verdict};
+pub use worker::{Check, Worker};
 
 /// Where time comes from; `service_kit::clock` in a service, a fixed time in a test.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;

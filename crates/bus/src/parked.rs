@@ -97,10 +97,9 @@ pub async fn list(broker: &BrokerConfig, topology: &Topology, heads: u32) -> Res
 /// See [`ParkedError`].
 pub async fn show(broker: &BrokerConfig, queue: &str, message_id: &str) -> Result<Vec<ParkedMessage>, ParkedError> {
     let desk = Desk::open(broker).await?;
-    let mut all = desk.look_at(queue, u32::MAX).await?.heads;
+    let found = desk.find(queue, message_id).await;
     desk.close().await;
-    all.retain(|parked| parked.message.message_id == message_id);
-    Ok(all)
+    found
 }
 
 /// Sends parked messages back to their work queue with no attempts counted, and returns how many.
@@ -151,6 +150,21 @@ impl Desk {
             count,
             heads: seen,
         })
+    }
+
+    /// The broker finds nothing by id, so every message comes by, but only what was asked for is kept.
+    async fn find(&self, queue: &str, message_id: &str) -> Result<Vec<ParkedMessage>, ParkedError> {
+        let reading = Reading::start(&self.connection, queue).await?;
+        let mut found = Vec::new();
+        for _ in 0..reading.count {
+            let Some(fetched) = reading.next().await? else { break };
+            let message = Incoming::take(fetched.delivery);
+            if message.message_id == message_id {
+                found.push(ParkedMessage::of(message));
+            }
+        }
+        reading.give_back().await?;
+        Ok(found)
     }
 
     async fn replay(&self, publisher: &Publisher, queue: &str, which: &Which) -> Result<u32, ParkedError> {

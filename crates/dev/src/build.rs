@@ -1,6 +1,6 @@
 //! Nested `cargo`, which the user watches: its output goes to our terminal, and it cannot outlive us.
 
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, ChildStdout, Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -47,16 +47,40 @@ pub fn cargo(args: &[&str]) -> anyhow::Result<Command> {
 /// # Errors
 /// When it cannot be started or watched.
 pub async fn run(command: Command) -> anyhow::Result<ExitStatus> {
-    let mut tied = Tied(spawn_tied(command)?);
-    loop {
-        if let Some(status) = tied.0.try_wait().context("waiting for cargo")? {
-            return Ok(status);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    Tied::spawn(command)?.ended().await
 }
 
-struct Tied(Child);
+/// A running command that is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Tied(Child);
+
+impl Tied {
+    /// Starts a command of `provision::tied_command`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn(command: Command) -> anyhow::Result<Self> {
+        Ok(Self(spawn_tied(command)?))
+    }
+
+    /// Its output, if the command was told to pipe it and nobody has taken it yet.
+    pub(crate) fn take_output(&mut self) -> Option<ChildStdout> {
+        self.0.stdout.take()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.0.try_wait().context("waiting for a child")? {
+                return Ok(status);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
 
 impl Drop for Tied {
     fn drop(&mut self) {

@@ -17,6 +17,9 @@ use crate::wait::{block_on, eventually_some};
 /// The name of the test's own connection, so that [`TestBroker::close_connections`] spares it.
 const OWN_CONNECTION: &str = "testkit";
 
+/// Above the time that the management API of a busy broker takes to list a connection.
+const LISTING_LIMIT: Duration = Duration::from_secs(60);
+
 /// A vhost of its own on the test broker, deleted (with its queues and connections) when dropped.
 #[derive(Debug)]
 pub struct TestBroker {
@@ -119,11 +122,12 @@ impl TestBroker {
     }
 
     /// Closes every connection of the vhost except the test's own, as a broker does that loses them, and returns how many
-    /// that were. Waits until the management API lists at least one.
-    pub async fn close_connections(&self) -> usize {
-        let open = eventually_some(Duration::from_secs(15), || async {
+    /// that were. The management API lists a new connection some time after it was made, so this waits until it lists
+    /// `at_least` as many: a test names how many it knows to be there.
+    pub async fn close_connections(&self, at_least: usize) -> usize {
+        let open = eventually_some(LISTING_LIMIT, || async {
             let names = self.connections().await;
-            (!names.is_empty()).then_some(names)
+            (names.len() >= at_least).then_some(names)
         })
         .await;
         for name in &open {

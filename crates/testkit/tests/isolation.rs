@@ -99,7 +99,7 @@ async fn a_test_broker_is_alone_and_can_lose_its_connections() {
     assert_eq!(other.ready("q").await, None);
     assert_eq!(other.stats("q").await, None);
 
-    assert_eq!(broker.close_connections().await, 1);
+    assert_eq!(broker.close_connections(1).await, 1);
     eventually(Duration::from_secs(5), || async { !connection.status().connected() }).await;
     assert_eq!(broker.take("q").await.unwrap().data, b"hello");
     assert!(broker.take("q").await.is_none());

@@ -18,6 +18,9 @@ use service_kit::clock::Clock;
 use crate::replay::Replayer;
 use refusal::Refusal;
 
+const PAGE: i64 = 100;
+const LONGEST_PAGE: i64 = 500;
+
 /// What the routes need.
 pub(crate) struct Desk {
     pub(crate) database: Database,
@@ -57,6 +60,18 @@ impl Desk {
             }
         }
     }
+}
+
+/// How long a page of a list is.
+fn page_limit(given: Option<i64>) -> Result<i64, Refusal> {
+    let limit = given.unwrap_or(PAGE);
+    if (1..=LONGEST_PAGE).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Refusal::Parameter {
+        name: "limit",
+        expected: "1 to 500",
+    })
 }
 
 /// The address of the next page, for the `Link` header.

@@ -16,11 +16,13 @@ mod http;
 pub mod replay;
 mod upkeep;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
-use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, alerts_into, topology};
+use bus::{
+    AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, Worker, alerts_into, topology,
+};
 use db::{Database, OpenError};
 use secrecy::ExposeSecret;
 use service_kit::auth::Authenticator;
@@ -44,11 +46,8 @@ pub const NAME: &str = "admin";
 /// Admin at work. Its routes go onto a server that may be shared with other services.
 #[derive(Clone)]
 pub struct Admin {
-    database: Database,
-    publisher: Publisher,
-    alerts: AlertRaiser,
+    worker: Worker,
     desk: Arc<Desk>,
-    work: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Admin {
@@ -97,11 +96,8 @@ impl Admin {
             clock,
         };
         Ok(Self {
-            database,
-            publisher,
-            alerts,
+            worker: Worker::new(NAME, database, publisher, alerts, work),
             desk: Arc::new(desk),
-            work: Arc::new(Mutex::new(work)),
         })
     }
 
@@ -113,40 +109,24 @@ impl Admin {
     /// Where this process raises alerts: by the broker, else into the database.
     #[must_use]
     pub fn alerts(&self) -> AlertRaiser {
-        self.alerts.clone()
+        self.worker.alerts()
     }
 
     /// Adds the checks that the database and the broker answer.
     pub fn register_checks(&self, readiness: &Readiness) {
-        let database = self.database.clone();
-        readiness.register(format!("{NAME}: database"), move || {
-            let database = database.clone();
-            async move { database.ping().await.map_err(|error| db::error::chain(&error)) }
-        });
-        let publisher = self.publisher.clone();
-        readiness.register(format!("{NAME}: broker"), move || {
-            let answer = publisher.check().map_err(|error| error.to_string());
-            async move { answer }
-        });
+        for (name, check) in self.worker.checks() {
+            readiness.register(name, check);
+        }
     }
 
     /// Waits until everything that was started has ended, which it does after the stop and not before.
     pub async fn wait(&self) {
-        let mut work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
-        while let Some(ended) = work.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of admin ended badly");
-                return;
-            }
-        }
+        self.worker.wait().await;
     }
 
     /// Sends the alerts that are left and closes the connections. Call it after [`Self::wait`].
     pub async fn close(&self, at_most: Duration) {
-        if !self.alerts.flush(at_most / 2).await {
-            tracing::warn!(alerts = self.alerts.pending(), "alerts were left unsent");
-        }
-        self.publisher.close(at_most / 2).await;
+        self.worker.close(at_most).await;
     }
 }
 

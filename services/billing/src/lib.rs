@@ -18,7 +18,7 @@ mod reading;
 mod refresh;
 mod register;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::ServiceConfig;
@@ -26,8 +26,8 @@ use bus::consumer::{self as bus_consumer, ConsumerSpec};
 use bus::relay::RelaySpec;
 use bus::topology::QueueFamily;
 use bus::{
-    AlertRaiser, AlertRaiserConfig, BrokerConfig, DatabaseWatch, Publisher, PublisherConfig, Topology, alerts_into,
-    relay_outbox, topology,
+    AlertRaiser, AlertRaiserConfig, BrokerConfig, DatabaseWatch, Publisher, PublisherConfig, Topology, Worker,
+    alerts_into, relay_outbox, topology,
 };
 use db::{Database, DatabaseConfig, OpenError};
 use secrecy::ExposeSecret;
@@ -72,11 +72,8 @@ pub enum StartError {
 /// Billing at work. Its routes go onto a server that may be shared with other services.
 #[derive(Clone)]
 pub struct Billing {
-    database: Database,
-    publisher: Publisher,
-    alerts: AlertRaiser,
+    worker: Worker,
     desk: Arc<Desk>,
-    work: Arc<Mutex<JoinSet<()>>>,
 }
 
 impl Billing {
@@ -157,11 +154,8 @@ impl Billing {
             nudge,
         });
         Ok(Self {
-            database,
-            publisher,
-            alerts,
+            worker: Worker::new(NAME, database, publisher, alerts, work),
             desk,
-            work: Arc::new(Mutex::new(work)),
         })
     }
 
@@ -172,35 +166,19 @@ impl Billing {
 
     /// Adds the checks that the database and the broker answer.
     pub fn register_checks(&self, readiness: &Readiness) {
-        let database = self.database.clone();
-        readiness.register(format!("{NAME}: database"), move || {
-            let database = database.clone();
-            async move { database.ping().await.map_err(|error| db::error::chain(&error)) }
-        });
-        let publisher = self.publisher.clone();
-        readiness.register(format!("{NAME}: broker"), move || {
-            let answer = publisher.check().map_err(|error| error.to_string());
-            async move { answer }
-        });
+        for (name, check) in self.worker.checks() {
+            readiness.register(name, check);
+        }
     }
 
     /// Waits until everything that was started has ended, which it does after the stop and not before.
     pub async fn wait(&self) {
-        let mut work = std::mem::take(&mut *self.work.lock().unwrap_or_else(PoisonError::into_inner));
-        while let Some(ended) = work.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of billing ended badly");
-                return;
-            }
-        }
+        self.worker.wait().await;
     }
 
     /// Sends the alerts that are left and closes the connections. Call it after [`Self::wait`].
     pub async fn close(&self, at_most: Duration) {
-        if !self.alerts.flush(at_most / 2).await {
-            tracing::warn!(alerts = self.alerts.pending(), "alerts were left unsent");
-        }
-        self.publisher.close(at_most / 2).await;
+        self.worker.close(at_most).await;
     }
 }
 

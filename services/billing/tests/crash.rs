@@ -15,6 +15,8 @@ use support::events::{Payer, T0};
 use support::{Event, World, in_own_world};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Billing's two consumers and its publisher, and the publisher of the test.
+const CONNECTIONS: usize = 4;
 
 /// Clients with a short life each, and their events.
 async fn stream(world: &World, clients: usize) -> (Vec<Payer>, Vec<Event>) {
@@ -106,11 +108,7 @@ fn lost_broker_connections_lose_nothing() {
         let (payers, events) = stream(&world, 100).await;
         let (first, rest) = events.split_at(500);
         world.send_all(first).await;
-        assert!(
-            world.broker.close_connections().await >= 3,
-            "two consumers and a publisher"
-        );
-        // The test's own publisher was among them.
+        world.broker.close_connections(CONNECTIONS).await;
         world.publisher.wait_ready(PATIENCE).await.unwrap();
         world.send_all(rest).await;
         everything_is_decided_once(&world, &payers, &events).await;
@@ -140,6 +138,10 @@ fn a_process_that_is_cut_off_anywhere_only_repeats_itself() {
             let committing = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                               AND wait_event = 'advisory' AND query = 'COMMIT'";
             testkit::eventually(PATIENCE, || async { world.number(committing).await > 0 }).await;
+            testkit::eventually(PATIENCE, || async {
+                world.broker.connections().await.len() >= CONNECTIONS
+            })
+            .await;
             world.abort().await;
             world.sql.batch_execute("SELECT pg_advisory_unlock(42)").await.unwrap();
             // The commit goes through, and nobody is left to ack.
@@ -147,8 +149,7 @@ fn a_process_that_is_cut_off_anywhere_only_repeats_itself() {
             repeated += decided(&world).await - before;
             world.start_another();
             // A live process may keep a dead consumer's socket: the broker is told that it is gone.
-            testkit::eventually(PATIENCE, || async { !world.broker.connections().await.is_empty() }).await;
-            world.broker.close_connections().await;
+            world.broker.close_connections(CONNECTIONS).await;
             let sum = "SELECT coalesce(sum(deliveries), 0) FROM billing_events";
             testkit::eventually(PATIENCE, || async {
                 usize::try_from(world.number(sum).await).unwrap() >= before + clump.len() + repeated

@@ -1,4 +1,4 @@
-//! `holdfast alerts test`: an alert on purpose, to see that alerts arrive (ALT-3).
+//! `holdfast alerts list | test`: what is wrong, and an alert on purpose, to see that alerts arrive (ALT-3).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::ensure;
 use bus::{AlertRaiser, AlertRaiserConfig};
 use clap::{Args, Subcommand};
-use domain::alert::{Alert, AlertKind};
-use serde_json::json;
+use db::alerts::{AlertFilter, StoredAlert, list_alerts};
+use domain::alert::{Alert, AlertKind, Severity};
+use serde_json::{Value, json};
 
 use crate::cli::Form;
-use crate::{output, tools};
+use crate::output::{self, or_dash};
+use crate::tools;
 
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
@@ -22,8 +24,25 @@ pub(crate) struct AlertsArgs {
 
 #[derive(Debug, Subcommand)]
 enum AlertsCommand {
+    /// List alerts that nobody has resolved, the last seen first.
+    List(ListArgs),
     /// Raise an alert on the way that every alert takes.
     Test(TestArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only of this severity: info, warning or critical.
+    #[arg(long, value_parser = severity)]
+    severity: Option<Severity>,
+    /// Resolved ones too.
+    #[arg(long)]
+    all: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    #[command(flatten)]
+    form: Form,
 }
 
 #[derive(Debug, Args)]
@@ -36,7 +55,73 @@ struct TestArgs {
 }
 
 pub(crate) async fn run(args: &AlertsArgs) -> anyhow::Result<ExitCode> {
-    let AlertsCommand::Test(args) = &args.command;
+    match &args.command {
+        AlertsCommand::List(args) => list(args).await,
+        AlertsCommand::Test(args) => test(args).await,
+    }
+}
+
+fn severity(word: &str) -> Result<Severity, String> {
+    Severity::parse(word).ok_or_else(|| "info, warning or critical".to_owned())
+}
+
+async fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
+    let conn = tools::database()?.conn().await?;
+    let filter = AlertFilter {
+        severity: args.severity,
+        resolved: (!args.all).then_some(false),
+    };
+    // One more than was asked for tells whether there are more.
+    let mut alerts = list_alerts(&conn, &filter, args.limit.saturating_add(1), 0).await?;
+    let more = output::cut(&mut alerts, args.limit);
+    if args.form.json {
+        output::json(&alerts.iter().map(alert_json).collect::<Vec<_>>())?;
+    } else if alerts.is_empty() {
+        output::print("No alert matches.\n")?;
+    } else {
+        output::print(&alerts_text(&alerts))?;
+    }
+    more.say();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As `GET /api/admin/billing-alerts` shows it.
+fn alert_json(stored: &StoredAlert) -> Value {
+    let StoredAlert { id, alert, resolved } = stored;
+    json!({
+        "id": id,
+        "alert_key": alert.alert_key,
+        "kind": alert.kind,
+        "severity": alert.severity.as_str(),
+        "subject": alert.subject,
+        "summary": alert.summary,
+        "details": alert.details,
+        "occurrences": alert.occurrences,
+        "first_seen_at": alert.first_seen_at,
+        "last_seen_at": alert.last_seen_at,
+        "resolved": resolved.is_some(),
+        "resolved_at": resolved.as_ref().map(|by| by.at),
+        "resolved_by": resolved.as_ref().map(|by| by.by.as_str()),
+    })
+}
+
+fn alerts_text(alerts: &[StoredAlert]) -> String {
+    let head = ["LAST SEEN", "SEVERITY", "TIMES", "RESOLVED BY", "ALERT", "WHAT"].map(str::to_owned);
+    let rows = alerts.iter().map(|stored| {
+        let alert = &stored.alert;
+        [
+            alert.last_seen_at.format("%F %T").to_string(),
+            alert.severity.as_str().to_owned(),
+            alert.occurrences.to_string(),
+            or_dash(stored.resolved.as_ref().map(|by| by.by.as_str())),
+            alert.alert_key.clone(),
+            alert.summary.clone(),
+        ]
+    });
+    output::columns(std::iter::once(head).chain(rows))
+}
+
+async fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     let publisher = tools::publisher(tools::broker()?).await?;
     let raiser = AlertRaiser::start(AlertRaiserConfig::new(publisher.clone(), tools::clock()));
     let alert = Alert::new(AlertKind::Test, args.by.as_str(), "A test alert, raised on purpose");
@@ -49,7 +134,7 @@ pub(crate) async fn run(args: &AlertsArgs) -> anyhow::Result<ExitCode> {
         output::json(&json!({"alert_key": key, "sent": true}))?;
     } else {
         output::print(&format!(
-            "Raised {key}. It shows up in GET /api/admin/billing-alerts once admin runs.\n"
+            "Raised {key}. It shows up in `holdfast alerts list` once admin runs.\n"
         ))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Parked(parked::ParkedArgs),
     /// Look a client up.
     Client(client::ClientArgs),
-    /// See that alerts arrive.
+    /// Look at alerts, or see that they arrive.
     Alerts(alerts::AlertsArgs),
 }
 

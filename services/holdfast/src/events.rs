@@ -83,9 +83,12 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         client_id: args.client,
         ..EventFilter::default()
     };
-    let events = list_events(&conn, &filter, None, args.limit).await?;
+    // One more than was asked for tells whether there are more.
+    let mut events = list_events(&conn, &filter, None, args.limit.saturating_add(1)).await?;
+    let more = output::cut(&mut events, args.limit);
     if args.form.json {
         output::json(&events.iter().map(event_json).collect::<Vec<_>>())?;
+        more.say();
         return Ok(ExitCode::SUCCESS);
     }
     if events.is_empty() {
@@ -104,6 +107,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         ]
     });
     output::print(&output::columns(std::iter::once(head).chain(rows)))?;
+    more.say();
     Ok(ExitCode::SUCCESS)
 }
 

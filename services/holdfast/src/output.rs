@@ -52,6 +52,35 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
+/// What a list leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum More {
+    /// Nothing: it is whole.
+    Nothing,
+    /// Whatever comes after the first so many.
+    After(i64),
+}
+
+impl More {
+    /// Tells the reader on stderr, so that JSON on stdout stays one document.
+    pub(crate) fn say(self) {
+        match self {
+            Self::Nothing => {}
+            Self::After(limit) => eprintln!("There are more; these are the first {limit}. See --limit."),
+        }
+    }
+}
+
+/// Cuts what was read beyond the limit off a list.
+pub(crate) fn cut<T>(list: &mut Vec<T>, limit: i64) -> More {
+    let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
+    if list.len() <= limit_here {
+        return More::Nothing;
+    }
+    list.truncate(limit_here);
+    More::After(limit)
+}
+
 /// A value that may be absent.
 pub(crate) fn or_dash(value: Option<&str>) -> String {
     value.unwrap_or("-").to_owned()
@@ -60,6 +89,13 @@ pub(crate) fn or_dash(value: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_was_cut_says_so() {
+        let mut list = vec![1, 2, 3];
+        assert_eq!((cut(&mut list, 3), list.len()), (More::Nothing, 3));
+        assert_eq!((cut(&mut list, 2), list.len()), (More::After(2), 2));
+    }
 
     #[test]
     fn columns_are_aligned_and_nothing_steers_the_terminal() {

@@ -63,6 +63,31 @@ fn a_service_needs_only_its_own_configuration() {
 }
 
 #[test]
+fn a_tool_asks_for_the_servers_that_it_uses_and_for_no_other() {
+    let (database, broker) = (&["DATABASE_URL"][..], &["AMQP_URL"][..]);
+    for (args, expect) in [
+        (&["events", "list"][..], database),
+        (&["events", "show", "evt_1"], database),
+        (&["events", "replay", "evt_1"], &["DATABASE_URL", "AMQP_URL"]),
+        (&["client", "show", "c1"], database),
+        (&["alerts", "list"], database),
+        (&["alerts", "test"], broker),
+        (&["parked", "list"], broker),
+        (&["parked", "show", "billing.events", "evt_1"], broker),
+        (&["parked", "replay", "billing.events", "evt_1"], broker),
+    ] {
+        let output = holdfast(&[], args);
+        assert_eq!(output.status.code(), Some(78), "{args:?}");
+        let text = stderr(&output);
+        let asked: Vec<_> = ["DATABASE_URL", "AMQP_URL"]
+            .into_iter()
+            .filter(|name| text.contains(&format!("- {name} ")))
+            .collect();
+        assert_eq!(asked, expect, "{args:?}: {text}");
+    }
+}
+
+#[test]
 fn a_check_prints_json_when_asked() {
     let env = environment("postgres://u@localhost/x", "amqp://localhost");
     let good = json(&holdfast(&env, &["config", "check", "--json"]));

@@ -109,6 +109,50 @@ async fn events_are_listed_shown_and_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_says_when_there_is_more_and_alerts_are_listed_until_they_are_resolved() {
+    let db = TestDb::create().await;
+    let env = vec![("DATABASE_URL", db.service_url())];
+    let rows = "INSERT INTO billing_alerts (id, alert_key, kind, severity, subject, summary, details, occurrences,
+                                            first_seen_at, last_seen_at, resolved, resolved_at, resolved_by)
+                SELECT gen_random_uuid(), 'test:' || name, 'test', severity, name, E'what \\x1b[31m', '{}', 3, now(), now(),
+                       resolved, CASE WHEN resolved THEN now() END, CASE WHEN resolved THEN 'ann' END
+                FROM (VALUES ('open', 'critical', false), ('small', 'info', false), ('over', 'critical', true))
+                     AS given (name, severity, resolved)";
+    db.superuser().await.batch_execute(rows).await.unwrap();
+    let keys = |args: &[&str]| {
+        let output = holdfast(&env, &[&["alerts", "list", "--json"], args].concat());
+        let list = json(&output);
+        let mut keys: Vec<_> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["alert_key"].to_string())
+            .collect();
+        keys.sort();
+        (keys.join(" ").replace('"', ""), stderr(&output))
+    };
+    let nothing = String::new;
+    assert_eq!(keys(&[]), ("test:open test:small".to_owned(), nothing()));
+    assert_eq!(keys(&["--severity", "critical"]), ("test:open".to_owned(), nothing()));
+    assert_eq!(
+        keys(&["--severity", "critical", "--all"]),
+        ("test:open test:over".to_owned(), nothing())
+    );
+    assert_eq!(keys(&["--limit", "2"]).1, "");
+    let (one, said) = keys(&["--limit", "1"]);
+    assert_eq!(
+        (one.matches("test:").count(), said.contains("first 1. See --limit")),
+        (1, true)
+    );
+    let text = stdout(&holdfast(&env, &["alerts", "list", "--all"]));
+    assert!(text.contains("ann") && !text.contains('\u{1b}'), "{text}");
+    assert_eq!(
+        holdfast(&env, &["alerts", "list", "--severity", "loud"]).status.code(),
+        Some(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parked_messages_are_listed_shown_and_sent_back() {
     let (db, broker) = (TestDb::create().await, TestBroker::create().await);
     let env = environment(&db.service_url(), &broker.amqp_url());

@@ -11,11 +11,9 @@ use service_kit::auth::Principal;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
-use super::{Desk, next_page};
+use super::{Desk, next_page, page_limit};
 
 const PATH: &str = "/api/admin/billing-alerts";
-const PAGE: i64 = 100;
-const LONGEST_PAGE: i64 = 500;
 
 /// What may stand after the question mark.
 #[derive(Debug, Deserialize)]
@@ -89,13 +87,7 @@ impl Query {
     }
 
     fn page(&self) -> Result<(i64, i64), Refusal> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=LONGEST_PAGE).contains(&limit) {
-            return Err(Refusal::Parameter {
-                name: "limit",
-                expected: "1 to 500",
-            });
-        }
+        let limit = page_limit(self.limit)?;
         let offset = self.offset.unwrap_or(0);
         if offset < 0 {
             return Err(Refusal::Parameter {

@@ -9,11 +9,9 @@ use serde_json::json;
 use service_kit::auth::Principal;
 
 use super::refusal::Refusal;
-use super::{Desk, next_page};
+use super::{Desk, next_page, page_limit};
 
 const PATH: &str = "/api/admin/events";
-const PAGE: i64 = 100;
-const LONGEST_PAGE: i64 = 500;
 
 /// What may stand after the question mark.
 #[derive(Debug, Deserialize)]
@@ -84,16 +82,6 @@ impl Query {
         })
     }
 
-    fn limit(&self) -> Result<i64, Refusal> {
-        let limit = self.limit.unwrap_or(PAGE);
-        let within = (1..=LONGEST_PAGE).contains(&limit);
-        let refusal = Refusal::Parameter {
-            name: "limit",
-            expected: "1 to 500",
-        };
-        if within { Ok(limit) } else { Err(refusal) }
-    }
-
     fn cursor(&self) -> Result<Option<EventCursor>, Refusal> {
         let Some(text) = &self.before else { return Ok(None) };
         read_cursor(text).map(Some).ok_or(Refusal::Parameter {
@@ -154,7 +142,7 @@ pub(super) async fn list(
     query: web::Query<Query>,
 ) -> Result<HttpResponse, Refusal> {
     desk.require_admin(&caller).await?;
-    let (filter, before, limit) = (query.filter()?, query.cursor()?, query.limit()?);
+    let (filter, before, limit) = (query.filter()?, query.cursor()?, page_limit(query.limit)?);
     let conn = desk.database.conn().await?;
     let events = list_events(&conn, &filter, before.as_ref(), limit).await?;
     let mut answer = HttpResponse::Ok();

@@ -46,6 +46,21 @@ impl Refusal {
             Self::Database(error) => of_database(error),
         }
     }
+
+    /// Logs the cause of what is not the caller's doing.
+    fn log(&self) {
+        match self {
+            Self::NotAnAdmin | Self::Parameter { .. } | Self::UnknownAlert | Self::AlreadyResolved { .. } => {}
+            Self::Replay(ReplayError::Unknown | ReplayError::Blanked) => {}
+            Self::Replay(ReplayError::Publish(error)) => tracing::warn!(%error, "a replay was not published"),
+            Self::Replay(ReplayError::Database(error)) | Self::Database(error) => {
+                let request_id = RequestId::current();
+                let id = request_id.as_ref().map(RequestId::as_str);
+                let error = db::error::chain(error);
+                tracing::error!(request_id = id, error, "a request failed in the database");
+            }
+        }
+    }
 }
 
 fn of_replay(error: &ReplayError) -> Problem {
@@ -54,27 +69,16 @@ fn of_replay(error: &ReplayError) -> Problem {
         ReplayError::Blanked => {
             Problem::conflict("payload_gone", "The event's body was removed when its retention ended.")
         }
-        ReplayError::Publish(error) => {
-            tracing::warn!(%error, "a replay was not published");
-            Problem::unavailable(
-                "broker_unavailable",
-                "The broker did not take the event; try again.",
-                RETRY_AFTER,
-            )
-        }
+        ReplayError::Publish(_) => Problem::unavailable(
+            "broker_unavailable",
+            "The broker did not take the event; try again.",
+            RETRY_AFTER,
+        ),
         ReplayError::Database(error) => of_database(error),
     }
 }
 
 fn of_database(error: &DbError) -> Problem {
-    // The one place where the cause is logged.
-    let request_id = RequestId::current();
-    let id = request_id.as_ref().map(RequestId::as_str);
-    tracing::error!(
-        request_id = id,
-        error = db::error::chain(error),
-        "a request failed in the database"
-    );
     if error.is_unavailable() {
         Problem::unavailable(
             "database_unavailable",
@@ -91,7 +95,9 @@ impl ResponseError for Refusal {
         self.problem().status_code()
     }
 
+    // Called once for an answer, unlike the status, so here the cause is logged.
     fn error_response(&self) -> HttpResponse<BoxBody> {
+        self.log();
         self.problem().error_response()
     }
 }

@@ -1,0 +1,64 @@
+//! The servers of the tests: those that the three variables name, or private ones without durability.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use provision::{Broker, BrokerOptions, Durability, Postgres, PostgresOptions, Say};
+
+use crate::paths::Paths;
+
+const DATABASE_URL: &str = "HOLDFAST_TEST_DATABASE_URL";
+const AMQP_URL: &str = "HOLDFAST_TEST_AMQP_URL";
+const RABBITMQ_API: &str = "HOLDFAST_TEST_RABBITMQ_API";
+
+pub(super) struct Servers {
+    private: Option<(Postgres, Broker)>,
+}
+
+impl Servers {
+    pub(super) async fn start(paths: &Paths, say: Say<'_>) -> anyhow::Result<Self> {
+        let names = [DATABASE_URL, AMQP_URL, RABBITMQ_API];
+        let given = names.iter().filter(|name| std::env::var_os(name).is_some()).count();
+        if given == names.len() {
+            say("tests run against the servers that HOLDFAST_TEST_DATABASE_URL, _AMQP_URL and _RABBITMQ_API name");
+            return Ok(Self { private: None });
+        }
+        if given > 0 {
+            bail!("set all of {} or none of them", names.join(", "));
+        }
+        let postgres = PostgresOptions {
+            folder: paths.test().join("postgres"),
+            given: None,
+            durability: Durability::Volatile,
+            clean: true,
+            log: paths.test().join("log/postgres.log"),
+        };
+        let broker = BrokerOptions {
+            folder: paths.test().join("rabbitmq"),
+            given: None,
+            management: true,
+            clean: true,
+            log: paths.test().join("log/rabbitmq.log"),
+        };
+        let (postgres, broker) = tokio::try_join!(Postgres::start(postgres, say), Broker::start(broker, say))?;
+        Ok(Self {
+            private: Some((postgres, broker)),
+        })
+    }
+
+    pub(super) fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
+        if let Some((postgres, broker)) = &self.private {
+            let api = broker.api_url().context("the management API was asked for")?;
+            tests.env(DATABASE_URL, postgres.url());
+            tests.env(AMQP_URL, broker.amqp_url()).env(RABBITMQ_API, api);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn end(self) {
+        if let Some((postgres, broker)) = self.private {
+            broker.end().await;
+            postgres.end().await;
+        }
+    }
+}
