@@ -15,6 +15,8 @@ pub(crate) struct DeliveryFaults {
     pub(crate) duplicate: f64,
     /// A second event with another id for the same occurrence.
     pub(crate) twin: f64,
+    /// Delivered as a thin event, without the object.
+    pub(crate) thin: f64,
     /// Delivered `delay_ms` later.
     pub(crate) delay: f64,
     pub(crate) delay_ms: u64,
@@ -30,6 +32,7 @@ impl Default for DeliveryFaults {
             hold_ms: 300,
             duplicate: 0.0,
             twin: 0.0,
+            thin: 0.0,
             delay: 0.0,
             delay_ms: 0,
             drop: 0.0,

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::dev::Server;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine;
 use serde_json::Value;
@@ -42,6 +44,7 @@ pub(crate) fn listen(
         App::new()
             .app_data(shared.clone())
             .app_data(web::PayloadConfig::new(MAX_BODY))
+            .wrap(from_fn(stamp))
             .configure(control::configure)
             .default_service(web::to(answer))
     };
@@ -52,6 +55,29 @@ pub(crate) fn listen(
         .shutdown_timeout(1)
         .listen(listener)?
         .run())
+}
+
+/// Every answer tells the simulator's own time, which is the time by which it keeps idempotency keys, and has an id.
+async fn stamp(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let shared = request.app_data::<web::Data<Shared>>().cloned();
+    let mut response = next.call(request).await?;
+    if let Some(shared) = shared {
+        let mut world = lock(&shared.world);
+        let headers = response.headers_mut();
+        let date = crate::time::http_date(world.now());
+        if let Ok(value) = HeaderValue::from_str(&date) {
+            headers.insert(header::DATE, value);
+        }
+        if !headers.contains_key("Request-Id")
+            && let Ok(value) = HeaderValue::from_str(&world.ids.next("req"))
+        {
+            headers.insert(HeaderName::from_static("request-id"), value);
+        }
+    }
+    Ok(response)
 }
 
 /// What a call brought along.
@@ -95,7 +121,7 @@ impl Reply {
 }
 
 async fn answer(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared>) -> HttpResponse {
-    let header = |name: &str| {
+    let given = |name: &str| {
         request
             .headers()
             .get(name)
@@ -111,10 +137,10 @@ async fn answer(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
     let incoming = Incoming {
         query: request.query_string().to_owned(),
         body: body.to_vec(),
-        authorization: header("Authorization"),
-        version: header("Stripe-Version"),
-        key: header("Idempotency-Key").filter(|_| method == "POST"),
-        account: header("Stripe-Account"),
+        authorization: given("Authorization"),
+        version: given("Stripe-Version"),
+        key: given("Idempotency-Key").filter(|_| method == "POST"),
+        account: given("Stripe-Account"),
         fault,
         method,
         path,
@@ -277,7 +303,11 @@ fn prepare(shared: &Shared, incoming: &Incoming) -> ApiResult<Prepared> {
     };
     let body = std::str::from_utf8(&incoming.body)
         .map_err(|_| ApiError::invalid("", "", "Invalid form encoding in the request."))?;
-    let params = form::parse(&[&incoming.query, body])?;
+    let params = if incoming.path.starts_with("/v2/") {
+        form::parse_json(&incoming.query, body)?
+    } else {
+        form::parse(&[&incoming.query, body])?
+    };
     let key = match &incoming.key {
         Some(key) if key.is_empty() || key.len() > 255 => {
             return Err(ApiError::invalid(

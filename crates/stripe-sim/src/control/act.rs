@@ -11,8 +11,8 @@ use crate::render;
 use crate::serve::Shared;
 use crate::state::World;
 use crate::state::checkout::Completion;
+use crate::state::dispute::DISPUTE_STATUSES;
 use crate::state::object::Object;
-use crate::state::refund::DISPUTE_STATUSES;
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case", deny_unknown_fields)]
@@ -44,9 +44,21 @@ pub(super) enum Act {
         #[serde(default = "needs_response")]
         status: String,
     },
-    CloseDispute {
+    /// Any other state; one that ends the dispute closes it.
+    #[serde(alias = "close_dispute")]
+    UpdateDispute {
         dispute: String,
         status: String,
+    },
+    /// The bank sends a refund back.
+    FailRefund {
+        refund: String,
+        #[serde(default = "lost_or_stolen_card")]
+        reason: String,
+    },
+    /// A pending refund goes through.
+    SettleRefund {
+        refund: String,
     },
     /// Forgets finished idempotency keys: all, or those older than 24 hours.
     PruneIdempotencyKeys {
@@ -65,6 +77,10 @@ fn fraudulent() -> String {
 
 fn needs_response() -> String {
     "needs_response".to_owned()
+}
+
+fn lost_or_stolen_card() -> String {
+    "lost_or_stolen_card".to_owned()
 }
 
 const fn yes() -> bool {
@@ -111,9 +127,11 @@ fn perform(world: &mut World, act: Act) -> ApiResult<Value> {
             let made = world.open_dispute(&charge, amount, &reason, &status);
             Object::Dispute(made.ok_or_else(|| ApiError::missing("charge", &charge, "charge"))?)
         }
-        Act::CloseDispute { dispute, status } => {
+        Act::FailRefund { refund, reason } => Object::Refund(world.fail_refund(&refund, &reason)?),
+        Act::SettleRefund { refund } => Object::Refund(world.settle_refund(&refund)?),
+        Act::UpdateDispute { dispute, status } => {
             check_status(&status)?;
-            let closed = world.close_dispute(&dispute, &status);
+            let closed = world.move_dispute(&dispute, &status);
             Object::Dispute(closed.ok_or_else(|| ApiError::missing("dispute", &dispute, "dispute"))?)
         }
         Act::PruneIdempotencyKeys { all } => {

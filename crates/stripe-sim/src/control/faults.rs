@@ -8,7 +8,7 @@ use crate::faults::{ApiFault, DeliveryFaults, Faults};
 use crate::lock;
 use crate::serve::Shared;
 
-const CHANCES: [&str; 5] = ["reorder", "duplicate", "twin", "delay", "drop"];
+const CHANCES: [&str; 6] = ["reorder", "duplicate", "twin", "thin", "delay", "drop"];
 const NUMBERS: [&str; 3] = ["window", "hold_ms", "delay_ms"];
 
 pub(super) async fn show(shared: web::Data<Shared>) -> HttpResponse {

@@ -4,6 +4,7 @@ mod billing;
 mod catalog;
 mod checkout;
 mod customer;
+mod dispute;
 mod event;
 mod expand;
 mod invoice;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::state::customer::Metadata;
 use crate::state::object::Object;
+use crate::state::subscription::Subscription;
 use crate::version::ApiVersion;
 
 /// An object as the version shows it.
@@ -36,11 +38,16 @@ pub(crate) fn object(object: &Object, version: &ApiVersion) -> Value {
         Object::Intent(one) => payment::intent(one, train),
         Object::Charge(one) => payment::charge(one, train),
         Object::Refund(one) => refund::refund(one),
-        Object::Dispute(one) => refund::dispute(one),
+        Object::Dispute(one) => dispute::dispute(one),
         Object::Session(one) => checkout::session(one, train),
         Object::TestClock(one) => customer::test_clock(one),
         Object::Raw(value) => value.clone(),
     }
+}
+
+/// The items of a subscription as the version shows them.
+pub(crate) fn items(of: &Subscription, version: &ApiVersion) -> Vec<Value> {
+    billing::items(of, version.train())
 }
 
 /// A list as Stripe's lists look.

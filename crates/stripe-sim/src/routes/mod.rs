@@ -1,16 +1,22 @@
-//! `/v1`: which call goes where. Each aggregate has a file; a route reads its parameters, refuses those it does not know, and only then
+//! `/v1` and `/v2`: which call goes where. Each aggregate has a file; a route reads its parameters, refuses those it does not know, and only then
 //! changes something.
 
 mod catalog;
 mod checkout;
 mod customers;
+mod disputes;
 mod endpoints;
 mod events;
 mod invoices;
 mod paging;
 mod payments;
+mod refunds;
+mod subscription_items;
 mod subscriptions;
 mod test_clocks;
+mod v2;
+
+pub(crate) use endpoints::NewEndpoint;
 
 use serde_json::Value;
 
@@ -38,6 +44,9 @@ impl Call {
 
 /// Does what a call asks for.
 pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
+    if let Some(rest) = call.path.strip_prefix("/v2/") {
+        return v2::dispatch(world, call, rest);
+    }
     let expand = call.params.texts("expand")?;
     let rest = call.path.strip_prefix("/v1/").unwrap_or_default().trim_end_matches('/');
     let parts: Vec<&str> = rest.split('/').collect();
@@ -55,8 +64,9 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
         "checkout" => checkout::sessions(world, call, at),
         "payment_intents" => payments::intents(world, call, at),
         "charges" => payments::charges(world, call, at),
-        "refunds" => payments::refunds(world, call, at),
-        "disputes" => payments::disputes(world, call, at),
+        "refunds" => refunds::refunds(world, call, at),
+        "disputes" => disputes::disputes(world, call, at),
+        "subscription_items" => subscription_items::subscription_items(world, call, at),
         "events" => events::events(world, call, at),
         "webhook_endpoints" => endpoints::endpoints(world, call, at),
         "test_helpers" => test_clocks::test_clocks(world, call, at),

@@ -1,4 +1,4 @@
-//! PaymentIntents, charges, refunds and disputes, as far as billing needs them.
+//! PaymentIntents and charges.
 
 use serde_json::Value;
 
@@ -7,10 +7,9 @@ use super::{Call, unknown};
 use crate::error::{ApiError, ApiResult};
 use crate::render;
 use crate::state::World;
-use crate::state::customer::{Metadata, merge_metadata};
 use crate::state::object::Object;
 use crate::state::payment::{Attempt, Charge, Intent, IntentStatus};
-use crate::state::refund::{Dispute, Refund};
+use crate::state::refund::Refund;
 
 pub(super) fn intents(world: &mut World, call: &Call, at: (&str, &[&str])) -> ApiResult<Value> {
     let p = &call.params;
@@ -95,6 +94,17 @@ pub(super) fn charges(world: &mut World, call: &Call, at: (&str, &[&str])) -> Ap
                 |one| render::object(&Object::Charge(one.clone()), &call.version),
             )
         }
+        ("GET", [id, "refunds"]) => {
+            let page = Page::read(call)?;
+            p.finish()?;
+            page.of(
+                call,
+                world.refunds.iter(),
+                |one| one.created,
+                |one: &Refund| one.charge == *id,
+                |one| render::object(&Object::Refund(one.clone()), &call.version),
+            )
+        }
         ("GET", [id]) => {
             p.finish()?;
             let one = world
@@ -103,98 +113,6 @@ pub(super) fn charges(world: &mut World, call: &Call, at: (&str, &[&str])) -> Ap
                 .cloned()
                 .ok_or_else(|| ApiError::missing("charge", id, "id"))?;
             call.show(Object::Charge(one))
-        }
-        _ => Err(unknown(call)),
-    }
-}
-
-pub(super) fn refunds(world: &mut World, call: &Call, at: (&str, &[&str])) -> ApiResult<Value> {
-    let p = &call.params;
-    match at {
-        ("POST", []) => {
-            let (charge, intent, amount) = (p.some("charge")?, p.some("payment_intent")?, p.int("amount")?);
-            let reason = p.choice("reason", &["duplicate", "fraudulent", "requested_by_customer"])?;
-            let mut metadata = Metadata::new();
-            merge_metadata(&mut metadata, p.dict("metadata")?);
-            p.finish()?;
-            let charge = match (charge, intent) {
-                (Some(charge), _) => charge,
-                (None, Some(intent)) => {
-                    let known = world
-                        .intents
-                        .get(&intent)
-                        .ok_or_else(|| ApiError::missing("payment_intent", &intent, "payment_intent"))?;
-                    let charge = known.latest_charge.clone();
-                    charge.ok_or_else(|| {
-                        ApiError::state(
-                            "",
-                            format!("This PaymentIntent ({intent}) does not have a successful charge to refund."),
-                        )
-                    })?
-                }
-                (None, None) => {
-                    return Err(ApiError::invalid(
-                        "charge",
-                        "parameter_missing",
-                        "One of the following params should be provided for this request: payment_intent or charge.",
-                    ));
-                }
-            };
-            let made = world.refund(&charge, amount, reason, metadata)?;
-            call.show(Object::Refund(made))
-        }
-        ("GET", []) => {
-            let page = Page::read(call)?;
-            let (charge, intent) = (p.some("charge")?, p.some("payment_intent")?);
-            p.finish()?;
-            let fits = |one: &Refund| {
-                charge.as_ref().is_none_or(|id| one.charge == *id) && intent.as_ref().is_none_or(|id| one.intent == *id)
-            };
-            page.of(
-                call,
-                world.refunds.iter(),
-                |one| one.created,
-                fits,
-                |one| render::object(&Object::Refund(one.clone()), &call.version),
-            )
-        }
-        ("GET", [id]) => {
-            p.finish()?;
-            let one = world
-                .refunds
-                .get(id)
-                .cloned()
-                .ok_or_else(|| ApiError::missing("refund", id, "id"))?;
-            call.show(Object::Refund(one))
-        }
-        _ => Err(unknown(call)),
-    }
-}
-
-pub(super) fn disputes(world: &mut World, call: &Call, at: (&str, &[&str])) -> ApiResult<Value> {
-    let p = &call.params;
-    match at {
-        ("GET", []) => {
-            let page = Page::read(call)?;
-            let charge = p.some("charge")?;
-            p.finish()?;
-            let fits = |one: &Dispute| charge.as_ref().is_none_or(|id| one.charge == *id);
-            page.of(
-                call,
-                world.disputes.iter(),
-                |one| one.created,
-                fits,
-                |one| render::object(&Object::Dispute(one.clone()), &call.version),
-            )
-        }
-        ("GET", [id]) => {
-            p.finish()?;
-            let one = world
-                .disputes
-                .get(id)
-                .cloned()
-                .ok_or_else(|| ApiError::missing("dispute", id, "id"))?;
-            call.show(Object::Dispute(one))
         }
         _ => Err(unknown(call)),
     }

@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     transfer_group: Option<String>,
     escrow_id: Option<String>,
     destination: Option<String>,
+    /// When the money came back, for a refund or payout that failed later.
+    failed_at: Option<i64>,
 }
 
 impl Entry {
@@ -35,6 +37,7 @@ impl Entry {
             transfer_group: charge.transfer_group.clone(),
             escrow_id: charge.metadata.get("escrow_id").cloned(),
             destination: None,
+            failed_at: None,
         }
     }
 
@@ -65,5 +68,11 @@ impl Ledger {
 
     pub(crate) fn refund(&mut self, entry: Entry) {
         self.refunds.push(entry);
+    }
+
+    pub(crate) fn refund_failed(&mut self, id: &str, at: i64) {
+        if let Some(entry) = self.refunds.iter_mut().rev().find(|entry| entry.id == id) {
+            entry.failed_at = Some(at);
+        }
     }
 }

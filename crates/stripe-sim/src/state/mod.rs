@@ -4,6 +4,7 @@
 pub(crate) mod catalog;
 pub(crate) mod checkout;
 pub(crate) mod customer;
+pub(crate) mod dispute;
 pub(crate) mod event;
 pub(crate) mod invoice;
 pub(crate) mod ledger;
@@ -14,6 +15,7 @@ pub(crate) mod refund;
 pub(crate) mod store;
 pub(crate) mod subscription;
 pub(crate) mod test_clock;
+pub(crate) mod thin;
 
 use std::sync::Arc;
 
@@ -25,7 +27,7 @@ use crate::idempotency::Keys;
 use crate::ids::{Ids, chance};
 use crate::time::{Agenda, SimClock, Task};
 use crate::version::ApiVersion;
-use event::{Event, EventLog};
+use event::{Event, EventLog, Reach};
 use object::Object;
 use store::Store;
 
@@ -75,7 +77,7 @@ pub(crate) struct World {
     pub(crate) intents: Store<payment::Intent>,
     pub(crate) charges: Store<payment::Charge>,
     pub(crate) refunds: Store<refund::Refund>,
-    pub(crate) disputes: Store<refund::Dispute>,
+    pub(crate) disputes: Store<dispute::Dispute>,
     pub(crate) sessions: Store<checkout::Session>,
     pub(crate) test_clocks: Store<test_clock::TestClock>,
     pub(crate) ledger: ledger::Ledger,
@@ -166,6 +168,7 @@ impl World {
             Task::Finalize { invoice } => self.finalize_time_came(&invoice),
             Task::Retry { invoice, at } => self.retry_time_came(&invoice, at),
             Task::Overdue { invoice } => self.due_date_came(&invoice),
+            Task::RefundDecided { refund } => self.refund_decided(&refund),
             Task::SessionExpires { session } => {
                 if self.session(&session).is_ok_and(|one| one.status == "open") {
                     let _: Result<_, _> = self.expire_session(&session);
@@ -198,20 +201,24 @@ impl World {
     }
 
     fn stage(&mut self, kind: &str, object: Object, previous: Option<Object>) {
-        let event = Event {
+        let event = self.new_event(kind, object, previous);
+        self.fresh.push(event);
+    }
+
+    fn new_event(&mut self, kind: &str, object: Object, previous: Option<Object>) -> Event {
+        Event {
             id: self.ids.next("evt"),
             kind: kind.to_owned(),
             created: self.now_on(object.clock()),
             made_at: self.now(),
-            account: None,
+            account: object.account().map(ToOwned::to_owned),
             livemode: false,
             cause: self.cause.clone(),
             object,
             previous,
             api_version: None,
-            verbatim: None,
-        };
-        self.fresh.push(event);
+            thin: None,
+        }
     }
 
     /// Stages an event that was made elsewhere.
@@ -234,14 +241,31 @@ impl World {
     /// Writes staged events to the log and gives them to the courier.
     pub(crate) fn commit(&mut self) {
         for event in std::mem::take(&mut self.fresh) {
-            let twin = chance(self.seed, "twin", self.events.total(), self.faults.deliveries.twin);
+            let faults = &self.faults.deliveries;
+            let twin = chance(self.seed, "twin", self.events.total(), faults.twin);
+            let thin = chance(self.seed, "thin", self.events.total(), faults.thin);
             let twin = twin.then(|| event.twin(self.ids.next("evt")));
             for event in [Some(event), twin].into_iter().flatten() {
-                let event = Arc::new(event);
-                self.events.push(Arc::clone(&event));
-                self.courier.accept(event, &self.faults.deliveries, self.seed);
+                self.publish(event, thin);
             }
         }
         self.courier.wake();
+    }
+
+    /// One event: itself to endpoints with snapshots (or, when a fault says so, its thin counterpart), the counterpart to thin destinations.
+    fn publish(&mut self, event: Event, thinned: bool) {
+        let reach = if thinned { Reach::All } else { Reach::ThinDestinations };
+        let wanted = thinned || self.courier.has_thin_destination();
+        let thin = wanted.then(|| self.thin_of(&event, reach)).flatten();
+        let replaced = thinned && thin.is_some();
+        let event = Arc::new(event);
+        self.events.push(Arc::clone(&event));
+        if !replaced {
+            self.courier.accept(event, &self.faults.deliveries, self.seed);
+        }
+        if let Some(thin) = thin.map(Arc::new) {
+            self.events.push(Arc::clone(&thin));
+            self.courier.accept(thin, &self.faults.deliveries, self.seed);
+        }
     }
 }

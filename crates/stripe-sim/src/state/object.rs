@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::catalog::{Price, Product};
 use super::checkout::Session;
 use super::customer::Customer;
+use super::dispute::Dispute;
 use super::invoice::{Invoice, InvoiceItem, InvoicePayment};
 use super::payment::{Charge, Intent};
 use super::payment_method::PaymentMethod;
-use super::refund::{Dispute, Refund};
+use super::refund::Refund;
 use super::subscription::Subscription;
 use super::test_clock::TestClock;
 
@@ -54,5 +55,10 @@ impl Object {
             | Self::Plan(_)
             | Self::Raw(_) => None,
         }
+    }
+
+    /// The connected account that this object belongs to; `None` for the platform's own.
+    pub(crate) fn account(&self) -> Option<&str> {
+        None
     }
 }

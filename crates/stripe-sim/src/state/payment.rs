@@ -154,7 +154,7 @@ impl World {
                 }
                 Attempt::Failed(failure)
             }
-            Behaviour::Succeeds | Behaviour::NeedsAuthentication | Behaviour::Disputed(_) => {
+            Behaviour::Succeeds | Behaviour::NeedsAuthentication | Behaviour::Disputed(..) => {
                 let charge = self.make_charge(id, method, card, fingerprint, None);
                 let changed = self.set_intent(id, |intent| {
                     intent.status = IntentStatus::Succeeded;
@@ -165,8 +165,8 @@ impl World {
                 if let Some(intent) = changed {
                     self.emit("payment_intent.succeeded", Object::Intent(intent));
                 }
-                if let Behaviour::Disputed(reason) = card.behaviour {
-                    self.open_dispute(&charge, None, reason, "needs_response");
+                if let Behaviour::Disputed(reason, status) = card.behaviour {
+                    self.open_dispute(&charge, None, reason, status);
                 }
                 Attempt::Paid { charge }
             }

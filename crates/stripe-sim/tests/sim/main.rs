@@ -16,6 +16,8 @@ mod deliveries;
 mod faults;
 mod harness;
 mod idempotency;
+mod money_back;
 mod payments;
+mod thin;
 mod versions;
 mod views;
