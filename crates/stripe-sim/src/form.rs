@@ -263,6 +263,11 @@ impl Params {
         })
     }
 
+    /// The names of what is given.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.map.keys().cloned().collect()
+    }
+
     /// The texts of a list; a single text counts as a list of one.
     pub(crate) fn texts(&self, name: &str) -> ApiResult<Vec<String>> {
         let Some(list) = self.child(name) else {

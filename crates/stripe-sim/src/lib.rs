@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod deliver;
 mod error;
+mod execute;
 mod faults;
 mod form;
 mod idempotency;

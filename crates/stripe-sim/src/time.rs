@@ -55,6 +55,8 @@ pub(crate) enum Task {
     Overdue { invoice: String },
     SessionExpires { session: String },
     RefundDecided { refund: String },
+    HoldExpires { intent: String, at: i64 },
+    PayoutArrives { payout: String },
 }
 
 /// By time, then in the order in which it was put there.

@@ -11,7 +11,7 @@ pub(super) fn dispute(one: &Dispute) -> Value {
         "id": one.id,
         "object": "dispute",
         "amount": one.amount,
-        "balance_transactions": [],
+        "balance_transactions": one.balance_transactions,
         "charge": one.charge,
         "created": one.created,
         "currency": one.currency,

@@ -1,5 +1,7 @@
 //! Objects as JSON, in the field places of an API version.
 
+mod account;
+mod balance;
 mod billing;
 mod catalog;
 mod checkout;
@@ -10,7 +12,10 @@ mod expand;
 mod invoice;
 mod payment;
 mod refund;
+mod transfer;
 
+pub(crate) use account::account_v2;
+pub(crate) use balance::{balance, transaction};
 pub(crate) use checkout::line_items;
 pub(crate) use event::{event, event_body, event_exists};
 pub(crate) use expand::expand;
@@ -40,6 +45,11 @@ pub(crate) fn object(object: &Object, version: &ApiVersion) -> Value {
         Object::Refund(one) => refund::refund(one),
         Object::Dispute(one) => dispute::dispute(one),
         Object::Session(one) => checkout::session(one, train),
+        Object::Account(one) => account::account(one),
+        Object::Capability(one) => account::capability(one),
+        Object::Transfer(one) => transfer::transfer(one),
+        Object::Reversal(one) => transfer::reversal(one),
+        Object::Payout(one) => balance::payout(one),
         Object::TestClock(one) => customer::test_clock(one),
         Object::Raw(value) => value.clone(),
     }

@@ -34,7 +34,15 @@ pub(super) fn refund(one: &Refund) -> Value {
                 "failure_reason": one.failure_reason
             }),
         ),
-        RefundStatus::Pending => add(&mut value, json!({ "pending_reason": "processing" })),
+        RefundStatus::Pending => {
+            let waits_for_money = one.balance_transaction.is_none();
+            let reason = if waits_for_money {
+                "insufficient_funds"
+            } else {
+                "processing"
+            };
+            add(&mut value, json!({ "pending_reason": reason }));
+        }
         RefundStatus::Succeeded => {}
     }
     value

@@ -33,7 +33,7 @@ pub(super) fn events(world: &World, call: &Call, at: (&str, &[&str])) -> ApiResu
                 named(&one.kind)
                     && one.thin.is_none()
                     && one.made_at >= oldest
-                    && one.account.is_none()
+                    && one.account == call.account
                     && delivered.is_none_or(|wanted| wanted == success)
             };
             page.of(call, world.events.iter(), |one| one.created, fits, show)

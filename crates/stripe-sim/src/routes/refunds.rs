@@ -7,6 +7,7 @@ use super::{Call, unknown};
 use crate::error::{ApiError, ApiResult};
 use crate::render;
 use crate::state::World;
+use crate::state::currency;
 use crate::state::customer::{Metadata, merge_metadata};
 use crate::state::object::Object;
 use crate::state::refund::Refund;
@@ -15,7 +16,8 @@ pub(super) fn refunds(world: &mut World, call: &Call, at: (&str, &[&str])) -> Ap
     let p = &call.params;
     match at {
         ("POST", []) => {
-            let (charge, intent, amount) = (p.some("charge")?, p.some("payment_intent")?, p.int("amount")?);
+            let (charge, intent) = (p.some("charge")?, p.some("payment_intent")?);
+            let amount = p.int("amount")?.map(currency::positive).transpose()?;
             let reason = p.choice("reason", &["duplicate", "fraudulent", "requested_by_customer"])?;
             let mut metadata = Metadata::new();
             merge_metadata(&mut metadata, p.dict("metadata")?);

@@ -6,6 +6,7 @@ use super::endpoints::{GONE, MAX_ENDPOINTS, NewEndpoint};
 use super::{Call, unknown};
 use crate::deliver::{Endpoint, Payload, Sources};
 use crate::error::{ApiError, ApiResult};
+use crate::render;
 use crate::state::World;
 use crate::state::customer::merge_metadata;
 use crate::state::thin::iso;
@@ -16,6 +17,11 @@ pub(super) fn dispatch(world: &mut World, call: &Call, rest: &str) -> ApiResult<
     let parts: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
     match parts.as_slice() {
         ["core", "events", at @ ..] => events(world, call, at),
+        ["core", "accounts", id] if call.method == "GET" => {
+            call.params.ignore(&["include"]);
+            call.params.finish()?;
+            Ok(render::account_v2(world.account(id, "id")?))
+        }
         ["core", "event_destinations", at @ ..] => destinations(world, call, at),
         _ => Err(unknown(call)),
     }

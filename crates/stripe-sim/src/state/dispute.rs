@@ -2,7 +2,9 @@
 //! it was lost) gives the money back.
 
 use super::World;
+use super::balance::Posting;
 use super::customer::Metadata;
+use super::ledger::Entry;
 use super::object::Object;
 use crate::error::{ApiError, ApiResult};
 
@@ -20,6 +22,8 @@ pub(crate) struct Dispute {
     pub(crate) metadata: Metadata,
     /// The money is with the bank.
     pub(crate) withdrawn: bool,
+    /// Of what was withdrawn and reinstated.
+    pub(crate) balance_transactions: Vec<String>,
     pub(crate) test_clock: Option<String>,
 }
 
@@ -64,7 +68,7 @@ impl World {
         let charge = self.charges.get_mut(charge_id)?;
         charge.disputed = true;
         let charge = charge.clone();
-        let dispute = Dispute {
+        let mut dispute = Dispute {
             id: self.ids.next("du"),
             created: self.now_on(charge.test_clock.as_deref()),
             amount: amount.unwrap_or(charge.amount),
@@ -76,8 +80,12 @@ impl World {
             submissions: 0,
             metadata: Metadata::new(),
             withdrawn: holds_money(status),
+            balance_transactions: Vec::new(),
             test_clock: charge.test_clock.clone(),
         };
+        if dispute.withdrawn {
+            self.withdraw(&mut dispute);
+        }
         self.disputes.insert(&dispute.id, dispute.clone());
         self.emit("charge.dispute.created", Object::Dispute(dispute.clone()));
         if dispute.withdrawn {
@@ -88,11 +96,16 @@ impl World {
 
     /// Puts a dispute into another state, told as `closed` when that ends it and as `updated` otherwise, and moves its money accordingly.
     pub(crate) fn move_dispute(&mut self, id: &str, status: &str) -> Option<Dispute> {
-        let dispute = self.disputes.get_mut(id)?;
-        let before = dispute.clone();
-        dispute.status = status.to_owned();
-        dispute.withdrawn = holds_money(status);
-        let after = dispute.clone();
+        let before = self.disputes.get(id)?.clone();
+        let mut after = before.clone();
+        after.status = status.to_owned();
+        after.withdrawn = holds_money(status);
+        match (before.withdrawn, after.withdrawn) {
+            (false, true) => self.withdraw(&mut after),
+            (true, false) => self.reinstate(&mut after),
+            (true, true) | (false, false) => {}
+        }
+        self.disputes.insert(id, after.clone());
         let kind = if is_closed(status) {
             "charge.dispute.closed"
         } else {
@@ -108,6 +121,41 @@ impl World {
             self.emit(moved, Object::Dispute(after.clone()));
         }
         Some(after)
+    }
+
+    /// The bank takes the disputed amount, and Stripe its fee, whether the balance covers them or not.
+    fn withdraw(&mut self, dispute: &mut Dispute) {
+        let fee = self.settings.dispute_fee;
+        let transaction = self.post(Posting {
+            owner: None,
+            amount: -dispute.amount,
+            fee,
+            currency: &dispute.currency,
+            kind: "adjustment",
+            source: &dispute.id,
+            available_on: 0,
+        });
+        dispute.balance_transactions.push(transaction);
+        if let Some(charge) = self.charges.get(&dispute.charge) {
+            let entry = Entry::of_dispute(dispute, charge);
+            self.book(|ledger| &mut ledger.disputes, entry);
+        }
+    }
+
+    /// The amount comes back, the fee does not.
+    fn reinstate(&mut self, dispute: &mut Dispute) {
+        let transaction = self.post(Posting {
+            owner: None,
+            amount: dispute.amount,
+            fee: 0,
+            currency: &dispute.currency,
+            kind: "adjustment",
+            source: &dispute.id,
+            available_on: 0,
+        });
+        dispute.balance_transactions.push(transaction);
+        self.unbook(|ledger| &mut ledger.disputes, &dispute.id);
+        self.retry_waiting_refunds();
     }
 
     /// Hands in evidence. Stripe's test texts decide at once; any other evidence puts the dispute under review.

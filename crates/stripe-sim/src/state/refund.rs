@@ -1,9 +1,11 @@
 //! Refunds. One can fail long after it was made: the money then comes back, and the charge can be refunded again.
 
 use super::World;
+use super::balance::Posting;
 use super::customer::Metadata;
 use super::ledger::Entry;
 use super::object::Object;
+use super::payment::Charge;
 use super::payment_method::Refunding;
 use crate::error::{ApiError, ApiResult};
 use crate::time::Task;
@@ -40,7 +42,8 @@ pub(crate) struct Refund {
     pub(crate) reason: Option<&'static str>,
     pub(crate) failure_reason: Option<String>,
     pub(crate) failure_balance_transaction: Option<String>,
-    pub(crate) balance_transaction: String,
+    /// Absent while the platform's balance does not cover it.
+    pub(crate) balance_transaction: Option<String>,
     pub(crate) metadata: Metadata,
     pub(crate) test_clock: Option<String>,
 }
@@ -67,7 +70,7 @@ impl World {
             .ok_or_else(|| ApiError::missing("charge", charge_id, "charge"))?;
         let amount = self.refundable(&charge, amount)?;
         let later = charge.card.refunding;
-        let refund = Refund {
+        let mut refund = Refund {
             id: self.ids.next("re"),
             created: self.now_on(charge.test_clock.as_deref()),
             amount,
@@ -82,7 +85,7 @@ impl World {
             reason,
             failure_reason: None,
             failure_balance_transaction: None,
-            balance_transaction: self.ids.next("txn"),
+            balance_transaction: None,
             metadata,
             test_clock: charge.test_clock.clone(),
         };
@@ -93,25 +96,32 @@ impl World {
             self.agenda
                 .add(refund.created + LATER_SECONDS, refund.test_clock.clone(), task);
         }
+        if !self.pay_refund(&mut refund, &charge) {
+            refund.status = RefundStatus::Pending;
+            self.waiting_refunds.push_back(refund.id.clone());
+        }
         self.refunds.insert(&refund.id, refund.clone());
-        self.ledger.refund(Entry::of_refund(&refund, &charge));
         if let Some(known) = self.charges.get_mut(charge_id) {
             known.amount_refunded += amount;
             let after = known.clone();
             self.emit("refund.created", Object::Refund(refund.clone()));
-            self.emit_with_previous("charge.refunded", Object::Charge(charge), Object::Charge(after));
+            self.emit_with_previous(
+                "charge.refunded",
+                Object::Charge(charge.into()),
+                Object::Charge(after.into()),
+            );
         }
         Ok(refund)
     }
 
     /// How much of a charge a refund would take, or why it cannot be refunded.
-    fn refundable(&self, charge: &super::payment::Charge, amount: Option<i64>) -> ApiResult<i64> {
-        let left = charge.amount - charge.amount_refunded;
+    fn refundable(&self, charge: &Charge, amount: Option<i64>) -> ApiResult<i64> {
+        let left = charge.amount_captured - charge.amount_refunded;
         let amount = amount.unwrap_or(left);
-        if charge.failure.is_some() {
+        if !charge.is_captured() {
             return Err(ApiError::state(
                 "charge_not_refundable",
-                "This charge has not succeeded and cannot be refunded.",
+                format!("Charge {} has not been captured and cannot be refunded.", charge.id),
             ));
         }
         if self.is_charged_back(&charge.id) {
@@ -126,13 +136,60 @@ impl World {
                 format!("Charge {} has already been refunded.", charge.id),
             ));
         }
-        if amount <= 0 || amount > left {
+        if amount > left {
             return Err(ApiError::state(
                 "",
                 format!("Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"),
             ));
         }
         Ok(amount)
+    }
+
+    /// Takes a refund's money from the platform's balance, what is on its way included. False when that is not enough.
+    fn pay_refund(&mut self, refund: &mut Refund, charge: &Charge) -> bool {
+        let (available, pending) = self.balance(&None, &refund.currency);
+        if available + pending < refund.amount {
+            return false;
+        }
+        let available_on = self.available_with(charge.balance_transaction.as_deref());
+        let transaction = self.post(Posting {
+            owner: None,
+            amount: -refund.amount,
+            fee: 0,
+            currency: &refund.currency,
+            kind: "refund",
+            source: &refund.id,
+            available_on,
+        });
+        refund.balance_transaction = Some(transaction);
+        self.book(|ledger| &mut ledger.refunds, Entry::of_refund(refund, charge));
+        true
+    }
+
+    /// Money came in: refunds that waited for it go through, in each currency the oldest first.
+    pub(crate) fn retry_waiting_refunds(&mut self) {
+        let mut short: Vec<String> = Vec::new();
+        for id in std::mem::take(&mut self.waiting_refunds) {
+            let Some(before) = self.refunds.get(&id).cloned() else {
+                continue;
+            };
+            let Some(charge) = self.charges.get(&before.charge).cloned() else {
+                continue;
+            };
+            if before.status != RefundStatus::Pending {
+                continue;
+            }
+            let mut paid = before.clone();
+            if short.contains(&before.currency) || !self.pay_refund(&mut paid, &charge) {
+                short.push(before.currency);
+                self.waiting_refunds.push_back(id);
+                continue;
+            }
+            self.change_refund(before, |one| {
+                one.status = RefundStatus::Succeeded;
+                one.balance_transaction = paid.balance_transaction;
+            });
+        }
     }
 
     /// What a test card has in store for a refund.
@@ -151,8 +208,8 @@ impl World {
     /// A pending refund goes through.
     pub(crate) fn settle_refund(&mut self, id: &str) -> ApiResult<Refund> {
         let before = self.find_refund(id, "refund")?.clone();
-        if before.status != RefundStatus::Pending {
-            let message = format!("A refund that has {} is not pending.", before.status.as_str());
+        if before.status != RefundStatus::Pending || before.balance_transaction.is_none() {
+            let message = format!("A refund that is {} waits for no bank.", before.status.as_str());
             return Err(ApiError::state("", message));
         }
         Ok(self.change_refund(before, |one| one.status = RefundStatus::Succeeded))
@@ -164,21 +221,36 @@ impl World {
         if before.status == RefundStatus::Failed {
             return Err(ApiError::state("", "This refund has already failed."));
         }
-        let returned = self.ids.next("txn");
+        let paid = before.balance_transaction.is_some();
+        let returned = paid.then(|| {
+            self.post(Posting {
+                owner: None,
+                amount: before.amount,
+                fee: 0,
+                currency: &before.currency,
+                kind: "refund_failure",
+                source: &before.id,
+                available_on: 0,
+            })
+        });
         let refund = self.change_refund(before, |one| {
             one.status = RefundStatus::Failed;
             one.failure_reason = Some(reason.to_owned());
-            one.failure_balance_transaction = Some(returned);
+            one.failure_balance_transaction = returned;
         });
         self.emit("refund.failed", Object::Refund(refund.clone()));
-        let now = self.now_on(refund.test_clock.as_deref());
-        self.ledger.refund_failed(&refund.id, now);
+        self.unbook(|ledger| &mut ledger.refunds, &refund.id);
         if let Some(charge) = self.charges.get_mut(&refund.charge) {
             let before = charge.clone();
             charge.amount_refunded -= refund.amount;
             let after = charge.clone();
-            self.emit_with_previous("charge.updated", Object::Charge(before), Object::Charge(after));
+            self.emit_with_previous(
+                "charge.updated",
+                Object::Charge(before.into()),
+                Object::Charge(after.into()),
+            );
         }
+        self.retry_waiting_refunds();
         Ok(refund)
     }
 
