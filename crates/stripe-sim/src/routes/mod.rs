@@ -84,7 +84,7 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
         "refunds" => refunds::refunds(world, call, at),
         "disputes" => disputes::disputes(world, call, at),
         "subscription_items" => subscription_items::subscription_items(world, call, at),
-        "accounts" | "account" => accounts::accounts(world, call, *first, at),
+        "accounts" | "account" => accounts::accounts(world, call, first, at),
         "account_links" => accounts::links(world, call, at),
         "transfers" => transfers::transfers(world, call, at),
         "payouts" => payouts::payouts(world, call, at),

@@ -349,3 +349,53 @@ async fn a_reversal_is_partial_bounded_and_needs_the_recipients_money() {
         .await
         .ok();
 }
+
+#[tokio::test]
+async fn capabilities_are_asked_for_one_by_one_and_a_payout_can_be_called_back() {
+    let sim = Sim::start().await;
+    let account = seller(&sim).await;
+    let path = format!("/v1/accounts/{account}/capabilities");
+    assert_eq!(
+        sim.get(&format!("{path}/card_payments")).await.ok()["status"],
+        "unrequested"
+    );
+    let asked = sim
+        .post(&format!("{path}/card_payments"), &[("requested", "true")])
+        .await
+        .ok();
+    assert_eq!(
+        (&asked["status"], &asked["requested"]),
+        (&json!("active"), &json!(true))
+    );
+    let all = sim.get(&path).await.ok();
+    let names: Vec<_> = all["data"].as_array().unwrap().iter().map(id).collect();
+    assert_eq!(names, ["card_payments", "transfers"]);
+    assert_eq!(
+        sim.get(&format!("/v1/accounts/{account}")).await.ok()["charges_enabled"],
+        true
+    );
+    let never = json!({ "act": "set_capability", "account": account, "capability": "tax", "status": "active" });
+    assert_eq!(sim.control("act", never).await.status, 400);
+    let form = [("account", account.as_str()), ("type", "account_onboarding")];
+    let link = sim.post("/v1/account_links", &form).await.ok();
+    assert!(link["url"].as_str().unwrap().contains(&account));
+
+    let act = json!({ "act": "add_funds", "amount": 500, "currency": "eur" });
+    sim.control("act", act).await.ok();
+    let payout = sim
+        .post("/v1/payouts", &[("amount", "500"), ("currency", "eur")])
+        .await
+        .ok();
+    let path = format!("/v1/payouts/{}/cancel", id(&payout));
+    assert_eq!(sim.post(&path, &[]).await.ok()["status"], "canceled");
+    assert_eq!(sim.post(&path, &[]).await.status, 400);
+    sim.advance(DAY).await;
+    assert_eq!(balance(&sim, None).await, (500, 0));
+    let uneven = sim.post("/v1/payouts", &[("amount", "150"), ("currency", "huf")]).await;
+    assert_eq!(refused(&uneven), refusal("parameter_invalid_integer", "amount"));
+    sim.delete(&format!("/v1/accounts/{account}")).await.ok();
+    assert_eq!(
+        refused(&transfer(&sim, &account, "1", &[]).await),
+        refusal("resource_missing", "destination")
+    );
+}
