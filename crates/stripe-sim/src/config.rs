@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::deliver::Schedule;
+use crate::deliver::{Payload, Schedule};
 use crate::version::ApiVersion;
 
 /// A webhook endpoint that exists from the start.
@@ -15,6 +15,8 @@ pub struct EndpointConfig {
     pub secret: Option<String>,
     /// Its API version; absent: the account's.
     pub api_version: Option<ApiVersion>,
+    /// Snapshots of objects, or notices only.
+    pub payload: Payload,
 }
 
 impl EndpointConfig {
@@ -25,6 +27,16 @@ impl EndpointConfig {
             url: url.into(),
             secret: None,
             api_version: None,
+            payload: Payload::Snapshot,
+        }
+    }
+
+    /// An endpoint that gets thin events.
+    #[must_use]
+    pub fn thin(url: impl Into<String>) -> Self {
+        Self {
+            payload: Payload::Thin,
+            ..Self::new(url)
         }
     }
 }

@@ -70,6 +70,16 @@ impl ApiError {
         Self::new(401, "invalid_request_error", message)
     }
 
+    /// `Stripe-Account` names no account of this platform.
+    pub(crate) fn no_access(account: &str) -> Self {
+        let message = format!(
+            "The provided key does not have access to account '{account}' (or that account does not exist). Application access may have been revoked."
+        );
+        let mut error = Self::new(403, "invalid_request_error", message);
+        error.code = Some("account_invalid".into());
+        error
+    }
+
     pub(crate) fn card(failure: &crate::state::payment::Failure) -> Self {
         let mut error = Self::new(402, "card_error", failure.message);
         error.code = Some(failure.code.into());
@@ -108,10 +118,33 @@ impl ApiError {
         error
     }
 
+    /// What a fault says. Kept under the idempotency key, as a refusal of Stripe's own is.
+    pub(crate) fn made_up(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
+        let kind = match status {
+            402 => "card_error",
+            500.. => "api_error",
+            _ => "invalid_request_error",
+        };
+        let mut error = Self::new(
+            status,
+            kind,
+            message.unwrap_or("The simulator was told to refuse this."),
+        );
+        error.code = code.map(Into::into);
+        error.executed = true;
+        error
+    }
+
     pub(crate) fn internal() -> Self {
         let mut error = Self::new(500, "api_error", "An unknown error occurred");
         error.executed = true;
         error
+    }
+
+    /// Names the parameter that the state does not allow.
+    pub(crate) fn about(mut self, param: &str) -> Self {
+        self.param = Some(param.into());
+        self
     }
 
     pub(crate) fn with(mut self, name: &str, value: Value) -> Self {

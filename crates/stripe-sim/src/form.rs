@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::error::{ApiError, ApiResult};
 
 const MAX_PAIRS: usize = 2_000;
@@ -53,6 +55,41 @@ pub(crate) fn parse(parts: &[&str]) -> ApiResult<Params> {
         map,
         used: Rc::default(),
     })
+}
+
+/// Reads the JSON object of a call below `/v2/` into the same shape, so that routes read both alike. A query may add to it.
+pub(crate) fn parse_json(query: &str, body: &str) -> ApiResult<Params> {
+    let mut params = parse(&[query])?;
+    if body.is_empty() {
+        return Ok(params);
+    }
+    let invalid = || ApiError::invalid("", "", "The request body is no JSON object.");
+    let value: Value = serde_json::from_str(body).map_err(|_| invalid())?;
+    let Some(Node::Branch(given)) = node(&value, MAX_DEPTH) else {
+        return Err(invalid());
+    };
+    params.map.extend(given);
+    Ok(params)
+}
+
+/// `None` for what is null, and for what is nested too deep.
+fn node(value: &Value, depth: usize) -> Option<Node> {
+    match value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(Node::Leaf(flag.to_string())),
+        Value::Number(number) => Some(Node::Leaf(number.to_string())),
+        Value::String(text) => Some(Node::Leaf(text.clone())),
+        Value::Array(list) => {
+            let inner = list.iter().enumerate();
+            let inner = inner.filter_map(|(at, one)| Some((format!("{at:04}"), node(one, depth.checked_sub(1)?)?)));
+            Some(Node::Branch(inner.collect()))
+        }
+        Value::Object(map) => {
+            let inner = map.iter();
+            let inner = inner.filter_map(|(name, one)| Some((pad(name), node(one, depth.checked_sub(1)?)?)));
+            Some(Node::Branch(inner.collect()))
+        }
+    }
 }
 
 fn decode(text: &str) -> ApiResult<String> {
@@ -224,6 +261,11 @@ impl Params {
         self.child(name).map_or_else(Vec::new, |list| {
             list.map.keys().filter_map(|key| list.child(key)).collect()
         })
+    }
+
+    /// The names of what is given.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.map.keys().cloned().collect()
     }
 
     /// The texts of a list; a single text counts as a list of one.

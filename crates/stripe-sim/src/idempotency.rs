@@ -76,6 +76,14 @@ impl Keys {
         self.kept.remove(key);
     }
 
+    /// Forgets a key that is not in use, of whichever account. Returns how many there were.
+    pub(crate) fn forget(&mut self, key: &str) -> usize {
+        let before = self.kept.len();
+        let named = |full: &str| full.split_once('\n').is_some_and(|(_, own)| own == key);
+        self.kept.retain(|full, kept| kept.result.is_none() || !named(full));
+        before - self.kept.len()
+    }
+
     /// Forgets what is older than 24 hours, at most once an hour of simulated time.
     pub(crate) fn prune_sometimes(&mut self, now: i64) {
         if now - self.pruned_at >= 3_600 {

@@ -27,6 +27,8 @@ impl Ids {
         let (lead, length) = match prefix {
             "cus" | "prod" | "si" | "req" => ("", 14),
             "cs_test" => ("a1", 56),
+            "acct" => ("1S", 14),
+            "evt_test" | "ed_test" => ("65", 26),
             _ => ("1S", 22),
         };
         format!("{prefix}_{lead}{}", token(self.seed, prefix, *counter, length))

@@ -15,6 +15,7 @@ mod config;
 mod control;
 mod deliver;
 mod error;
+mod execute;
 mod faults;
 mod form;
 mod idempotency;
@@ -27,6 +28,7 @@ mod time;
 mod version;
 
 pub use config::{EndpointConfig, SimConfig};
+pub use deliver::Payload;
 pub use version::{ApiVersion, NEWEST, Train};
 
 use std::net::TcpListener;
@@ -36,6 +38,8 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use tokio::task::JoinHandle;
 
+use deliver::Sources;
+use routes::NewEndpoint;
 use state::World;
 
 /// Why a simulator did not start.
@@ -112,25 +116,18 @@ pub async fn start(config: SimConfig) -> Result<SimHandle, StartError> {
         .map_err(StartError::Client)?;
 
     let mut world = World::new(&config);
-    let mut secrets = [config.webhook_secret.clone(), config.connect_webhook_secret.clone()];
-    for (place, connect) in [(0, false), (1, true)] {
-        let (Some(secret), given) = (
-            secrets.get_mut(place),
-            if connect {
-                &config.connect_endpoints
-            } else {
-                &config.endpoints
-            },
-        ) else {
-            continue;
-        };
-        for endpoint in given {
-            let own = endpoint.secret.clone().or_else(|| secret.clone());
-            let made = world.add_endpoint(endpoint.url.clone(), own, connect, endpoint.api_version.clone());
-            secret.get_or_insert(made.secret);
-        }
-    }
-    let [webhook_secret, connect_webhook_secret] = secrets.map(Option::unwrap_or_default);
+    let webhook_secret = register(
+        &mut world,
+        &config.endpoints,
+        config.webhook_secret.clone(),
+        Sources::Platform,
+    );
+    let connect_webhook_secret = register(
+        &mut world,
+        &config.connect_endpoints,
+        config.connect_webhook_secret.clone(),
+        Sources::Accounts,
+    );
     let world = Arc::new(Mutex::new(world));
     let server = serve::listen(listener, Arc::clone(&world), config.api_key.clone()).map_err(listen)?;
     let handle = server.handle();
@@ -150,6 +147,22 @@ pub async fn start(config: SimConfig) -> Result<SimHandle, StartError> {
         server: handle,
         tasks,
     })
+}
+
+/// Makes the endpoints of one kind and returns the secret that they share.
+fn register(world: &mut World, given: &[EndpointConfig], secret: Option<String>, sources: Sources) -> String {
+    let mut secret = secret;
+    for endpoint in given {
+        let made = world.add_endpoint(NewEndpoint {
+            url: endpoint.url.clone(),
+            secret: endpoint.secret.clone().or_else(|| secret.clone()),
+            sources,
+            payload: endpoint.payload,
+            version: endpoint.api_version.clone(),
+        });
+        secret.get_or_insert(made.secret);
+    }
+    secret.unwrap_or_default()
 }
 
 /// Does what becomes due as the simulator's clock runs.

@@ -54,6 +54,9 @@ pub(crate) enum Task {
     Retry { invoice: String, at: i64 },
     Overdue { invoice: String },
     SessionExpires { session: String },
+    RefundDecided { refund: String },
+    HoldExpires { intent: String, at: i64 },
+    PayoutArrives { payout: String },
 }
 
 /// By time, then in the order in which it was put there.
@@ -147,6 +150,12 @@ pub(crate) fn add_days(at: i64, days: u32) -> i64 {
     DateTime::from_timestamp(at, 0)
         .and_then(|at| at.checked_add_days(Days::new(u64::from(days))))
         .map_or(at, |at| at.timestamp())
+}
+
+/// The value of a `Date` header.
+pub(crate) fn http_date(at: i64) -> String {
+    let at = DateTime::from_timestamp(at, 0).unwrap_or_default();
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// `YYYY` and `MM`, for invoice numbers and card expiries.

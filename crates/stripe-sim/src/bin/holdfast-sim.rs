@@ -27,6 +27,9 @@ struct Args {
     /// Where to post the events of connected accounts.
     #[arg(long, env = "HOLDFAST_SIM_CONNECT_WEBHOOK_URL", value_delimiter = ',')]
     connect_webhook_url: Vec<String>,
+    /// Where to post thin events about the platform's own objects; signed as what goes to the webhook URLs.
+    #[arg(long, env = "HOLDFAST_SIM_THIN_WEBHOOK_URL", value_delimiter = ',')]
+    thin_webhook_url: Vec<String>,
     /// Signs what goes to the webhook URLs; made from the seed and printed when absent.
     #[arg(long, env = "HOLDFAST_SIM_WEBHOOK_SECRET", hide_env_values = true)]
     webhook_secret: Option<String>,
@@ -51,7 +54,7 @@ fn version(text: &str) -> Result<ApiVersion, String> {
     ApiVersion::parse(text).ok_or_else(|| format!("{text} is no API version, such as {NEWEST}"))
 }
 
-fn endpoints(urls: &[String]) -> anyhow::Result<Vec<EndpointConfig>> {
+fn endpoints(urls: &[String], thin: &[String]) -> anyhow::Result<Vec<EndpointConfig>> {
     let endpoint = |text: &String| match text
         .rsplit_once('@')
         .map(|(url, version)| (url, ApiVersion::parse(version)))
@@ -62,7 +65,8 @@ fn endpoints(urls: &[String]) -> anyhow::Result<Vec<EndpointConfig>> {
         },
         _ => EndpointConfig::new(text),
     };
-    let endpoints: Vec<EndpointConfig> = urls.iter().map(endpoint).collect();
+    let thin = thin.iter().map(EndpointConfig::thin);
+    let endpoints: Vec<EndpointConfig> = urls.iter().map(endpoint).chain(thin).collect();
     match endpoints
         .iter()
         .find(|one| !one.url.starts_with("http://") && !one.url.starts_with("https://"))
@@ -84,8 +88,8 @@ async fn main() -> anyhow::Result<()> {
         port: args.port,
         seed: args.seed,
         start_at: args.start_at,
-        endpoints: endpoints(&args.webhook_url)?,
-        connect_endpoints: endpoints(&args.connect_webhook_url)?,
+        endpoints: endpoints(&args.webhook_url, &args.thin_webhook_url)?,
+        connect_endpoints: endpoints(&args.connect_webhook_url, &[])?,
         webhook_secret: args.webhook_secret.clone(),
         connect_webhook_secret: args.connect_webhook_secret.clone(),
         api_key: args.api_key,

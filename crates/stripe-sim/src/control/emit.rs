@@ -10,8 +10,9 @@ use super::refuse;
 use crate::lock;
 use crate::serve::Shared;
 use crate::state::Cause;
-use crate::state::event::Event;
+use crate::state::event::{Event, Reach, Thin};
 use crate::state::object::Object;
+use crate::state::thin::iso;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,7 +51,10 @@ pub(super) async fn emit(shared: web::Data<Shared>, body: web::Json<Emit>) -> Ht
         let made_at = world.now();
         world.stage_event(Event {
             made_at,
-            verbatim: body.thin.then(|| thin(&id, created, &body)),
+            thin: body.thin.then(|| Thin {
+                body: thin(&id, created, &body),
+                reach: Reach::All,
+            }),
             id: id.clone(),
             kind: body.kind.clone(),
             created,
@@ -68,12 +72,11 @@ pub(super) async fn emit(shared: web::Data<Shared>, body: web::Json<Emit>) -> Ht
 }
 
 fn thin(id: &str, created: i64, body: &Emit) -> Value {
-    let at = chrono::DateTime::from_timestamp(created, 0).unwrap_or_default();
     json!({
         "id": id,
         "object": "v2.core.event",
         "context": body.account,
-        "created": at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "created": iso(created, 0),
         "livemode": body.livemode,
         "reason": null,
         "related_object": body.object,

@@ -4,11 +4,11 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 use super::refuse;
-use crate::faults::{ApiFault, DeliveryFaults, Faults};
+use crate::faults::{ApiFault, Faults};
 use crate::lock;
 use crate::serve::Shared;
 
-const CHANCES: [&str; 5] = ["reorder", "duplicate", "twin", "delay", "drop"];
+const CHANCES: [&str; 6] = ["reorder", "duplicate", "twin", "thin", "delay", "drop"];
 const NUMBERS: [&str; 3] = ["window", "hold_ms", "delay_ms"];
 
 pub(super) async fn show(shared: web::Data<Shared>) -> HttpResponse {
@@ -34,7 +34,7 @@ pub(super) async fn change(shared: web::Data<Shared>, body: web::Json<Map<String
 }
 
 fn merge(now: &Faults, change: &Map<String, Value>) -> Result<Faults, String> {
-    let mut api = now.api.clone();
+    let mut merged = now.clone();
     let mut deliveries = json!(now.deliveries);
     let into = deliveries.as_object_mut().ok_or("no delivery faults")?;
     let mut single = Map::new();
@@ -53,9 +53,12 @@ fn merge(now: &Faults, change: &Map<String, Value>) -> Result<Faults, String> {
                     into.insert("delay".to_owned(), json!(if value == &json!(0) { 0.0 } else { 1.0 }));
                 }
             }
+            "latency_ms" => {
+                merged.latency_ms = value.as_u64().ok_or("latency_ms must be a number of milliseconds")?;
+            }
             "api" => {
                 for fault in value.as_array().ok_or("api must be a list")? {
-                    api.push(api_fault(fault.clone())?);
+                    merged.add(api_fault(fault.clone())?);
                 }
             }
             _ => {
@@ -64,10 +67,10 @@ fn merge(now: &Faults, change: &Map<String, Value>) -> Result<Faults, String> {
         }
     }
     if !single.is_empty() {
-        api.push(api_fault(Value::Object(single))?);
+        merged.add(api_fault(Value::Object(single))?);
     }
-    let deliveries: DeliveryFaults = serde_json::from_value(deliveries).map_err(|error| error.to_string())?;
-    Ok(Faults { deliveries, api })
+    merged.deliveries = serde_json::from_value(deliveries).map_err(|error| error.to_string())?;
+    Ok(merged)
 }
 
 /// Kinds may be numbers: `409` as well as `"409"`.
@@ -75,5 +78,10 @@ fn api_fault(mut value: Value) -> Result<ApiFault, String> {
     if let Some(kind) = value.get_mut("kind").filter(|kind| kind.is_u64()) {
         *kind = json!(kind.to_string());
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    let fault: ApiFault = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    match (fault.chance, fault.status) {
+        (Some(chance), _) if !(0.0..=1.0).contains(&chance) => Err("chance must be a number from 0 to 1".to_owned()),
+        (_, Some(status)) if !(400..=599).contains(&status) => Err("status must be from 400 to 599".to_owned()),
+        _ => Ok(fault),
+    }
 }

@@ -2,11 +2,12 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::deliver::Delivery;
 use crate::lock;
 use crate::serve::Shared;
+use crate::state::ledger::Entry;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Filter {
@@ -53,8 +54,27 @@ fn show(one: &Delivery) -> Value {
     })
 }
 
-pub(super) async fn ledger(shared: web::Data<Shared>) -> HttpResponse {
-    HttpResponse::Ok().json(&lock(&shared.world).ledger)
+#[derive(Debug, Deserialize)]
+pub(super) struct Movements {
+    escrow_id: Option<String>,
+    transfer_group: Option<String>,
+    destination: Option<String>,
+}
+
+/// The book, or the movements of one escrow, group or account.
+pub(super) async fn ledger(shared: web::Data<Shared>, filter: web::Query<Movements>) -> HttpResponse {
+    let world = lock(&shared.world);
+    let fits = |one: &&Entry| {
+        let is = |wanted: &Option<String>, given: &Option<String>| wanted.is_none() || wanted == given;
+        is(&filter.escrow_id, &one.escrow_id)
+            && is(&filter.transfer_group, &one.transfer_group)
+            && is(&filter.destination, &one.destination)
+    };
+    let lists = world.ledger.lists().into_iter();
+    let lists: Map<String, Value> = lists
+        .map(|(name, list)| (name.to_owned(), json!(list.iter().filter(fits).collect::<Vec<_>>())))
+        .collect();
+    HttpResponse::Ok().json(lists)
 }
 
 /// `quiet` is true when every delivery is over. Deliveries that are paused are not.

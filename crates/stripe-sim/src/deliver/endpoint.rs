@@ -1,7 +1,34 @@
 //! Webhook endpoints.
 
-use crate::state::event::Event;
+use crate::state::event::{Event, Reach};
 use crate::version::ApiVersion;
+
+/// What is delivered to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Events with a snapshot of their object.
+    Snapshot,
+    /// Notices (`v2.core.event`) after which the receiver reads the object itself.
+    Thin,
+}
+
+/// Whose events an endpoint takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    Platform,
+    Accounts,
+    Both,
+}
+
+impl Sources {
+    const fn include(self, account: Option<&String>) -> bool {
+        match self {
+            Self::Platform => account.is_none(),
+            Self::Accounts => account.is_some(),
+            Self::Both => true,
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
@@ -14,8 +41,8 @@ pub(crate) struct Endpoint {
     /// `None`: the account's version.
     pub(crate) version: Option<ApiVersion>,
     pub(crate) account_version: ApiVersion,
-    /// Takes the events of connected accounts, and only those.
-    pub(crate) connect: bool,
+    pub(crate) sources: Sources,
+    pub(crate) payload: Payload,
     pub(crate) enabled_events: Vec<String>,
     pub(crate) enabled: bool,
     pub(crate) description: Option<String>,
@@ -28,10 +55,25 @@ impl Endpoint {
     }
 
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        let named = self.enabled_events.iter().any(|one| one == "*" || *one == event.kind);
-        named
-            && self.enabled
-            && self.connect == event.account.is_some()
+        let fits = match (&event.thin, self.payload) {
+            (None, Payload::Snapshot) | (Some(_), Payload::Thin) => true,
+            (None, Payload::Thin) => false,
+            (Some(thin), Payload::Snapshot) => thin.reach == Reach::All,
+        };
+        fits && self.enabled
+            && self.sources.include(event.account.as_ref())
+            && self.names(event)
             && crate::render::event_exists(&event.kind, self.effective_version())
+    }
+
+    /// Among the types it asked for; an endpoint with snapshots knows a thin event by the type without `v1.`.
+    fn names(&self, event: &Event) -> bool {
+        let plain = match self.payload {
+            Payload::Snapshot => event.kind.strip_prefix("v1.").unwrap_or(&event.kind),
+            Payload::Thin => &event.kind,
+        };
+        self.enabled_events
+            .iter()
+            .any(|one| one == "*" || *one == event.kind || one == plain)
     }
 }

@@ -6,7 +6,8 @@ mod queue;
 mod sender;
 mod signature;
 
-pub(crate) use endpoint::Endpoint;
+pub use endpoint::Payload;
+pub(crate) use endpoint::{Endpoint, Sources};
 pub(crate) use queue::{Delivery, DeliveryState, Outcome};
 pub(crate) use sender::run;
 
@@ -77,6 +78,10 @@ impl Courier {
 
     pub(crate) fn wake(&self) {
         self.notify.notify_one();
+    }
+
+    pub(crate) fn has_thin_destination(&self) -> bool {
+        self.endpoints.values().any(|one| one.payload == Payload::Thin)
     }
 
     /// Plans the deliveries of a new event.

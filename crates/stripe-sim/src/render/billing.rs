@@ -7,7 +7,7 @@ use crate::state::subscription::{Collection, Item, MissingMethod, Status, Subscr
 use crate::version::Train;
 
 pub(super) fn subscription(one: &Subscription, train: Train) -> Value {
-    let items: Vec<Value> = one.items.iter().map(|item| self::item(item, one, train)).collect();
+    let items = items(one, train);
     let total = items.len();
     let mut value = json!({
         "id": one.id,
@@ -90,6 +90,10 @@ pub(super) fn subscription(one: &Subscription, train: Train) -> Value {
         );
     }
     value
+}
+
+pub(super) fn items(of: &Subscription, train: Train) -> Vec<Value> {
+    of.items.iter().map(|one| item(one, of, train)).collect()
 }
 
 fn item(one: &Item, of: &Subscription, train: Train) -> Value {

@@ -13,8 +13,8 @@ pub(crate) fn event_exists(kind: &str, version: &ApiVersion) -> bool {
 
 /// An event as an endpoint with this version, or `GET /v1/events`, shows it.
 pub(crate) fn event(event: &Event, version: &ApiVersion, pending: usize) -> Value {
-    if let Some(body) = &event.verbatim {
-        return body.clone();
+    if let Some(thin) = &event.thin {
+        return thin.body.clone();
     }
     let after = object(&event.object, version);
     let previous = event

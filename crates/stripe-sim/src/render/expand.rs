@@ -1,6 +1,6 @@
 //! `expand[]`: an id becomes the object it names.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::object;
 use crate::error::{ApiError, ApiResult};
@@ -76,10 +76,20 @@ fn by_id(world: &World, id: &str, version: &ApiVersion) -> Option<Value> {
         "sub" => Object::Subscription(world.subscriptions.get(id)?.clone().into()),
         "in" => Object::Invoice(world.invoices.get(id)?.clone().into()),
         "pi" => Object::Intent(world.intents.get(id)?.clone()),
-        "ch" => Object::Charge(world.charges.get(id)?.clone()),
+        "ch" => Object::Charge(world.charges.get(id)?.clone().into()),
         "re" => Object::Refund(world.refunds.get(id)?.clone()),
         "clock" => Object::TestClock(world.test_clocks.get(id)?.clone()),
-        "txn" => return Some(json!({ "id": id, "object": "balance_transaction" })),
+        "acct" => Object::Account(world.accounts.get(id)?.clone().into()),
+        "tr" => Object::Transfer(world.transfers.get(id)?.clone().into()),
+        "po" => Object::Payout(world.payouts.get(id)?.clone()),
+        "du" => Object::Dispute(world.disputes.get(id)?.clone()),
+        "txn" => {
+            let now = world.now();
+            return world
+                .balance_transactions
+                .get(id)
+                .map(|one| super::balance::transaction(one, now));
+        }
         _ => return None,
     };
     Some(object(&found, version))

@@ -1,15 +1,21 @@
 //! Objects as JSON, in the field places of an API version.
 
+mod account;
+mod balance;
 mod billing;
 mod catalog;
 mod checkout;
 mod customer;
+mod dispute;
 mod event;
 mod expand;
 mod invoice;
 mod payment;
 mod refund;
+mod transfer;
 
+pub(crate) use account::account_v2;
+pub(crate) use balance::{balance, transaction};
 pub(crate) use checkout::line_items;
 pub(crate) use event::{event, event_body, event_exists};
 pub(crate) use expand::expand;
@@ -18,6 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::state::customer::Metadata;
 use crate::state::object::Object;
+use crate::state::subscription::Subscription;
 use crate::version::ApiVersion;
 
 /// An object as the version shows it.
@@ -36,11 +43,21 @@ pub(crate) fn object(object: &Object, version: &ApiVersion) -> Value {
         Object::Intent(one) => payment::intent(one, train),
         Object::Charge(one) => payment::charge(one, train),
         Object::Refund(one) => refund::refund(one),
-        Object::Dispute(one) => refund::dispute(one),
+        Object::Dispute(one) => dispute::dispute(one),
         Object::Session(one) => checkout::session(one, train),
+        Object::Account(one) => account::account(one),
+        Object::Capability(one) => account::capability(one),
+        Object::Transfer(one) => transfer::transfer(one),
+        Object::Reversal(one) => transfer::reversal(one),
+        Object::Payout(one) => balance::payout(one),
         Object::TestClock(one) => customer::test_clock(one),
         Object::Raw(value) => value.clone(),
     }
+}
+
+/// The items of a subscription as the version shows them.
+pub(crate) fn items(of: &Subscription, version: &ApiVersion) -> Vec<Value> {
+    billing::items(of, version.train())
 }
 
 /// A list as Stripe's lists look.

@@ -11,15 +11,15 @@ pub(super) fn intent(one: &Intent, train: Train) -> Value {
         "id": one.id,
         "object": "payment_intent",
         "amount": one.amount,
-        "amount_capturable": 0,
+        "amount_capturable": one.amount_capturable,
         "amount_details": { "tip": {} },
         "amount_received": one.amount_received,
         "application": null,
         "application_fee_amount": null,
         "automatic_payment_methods": null,
         "canceled_at": one.canceled_at,
-        "cancellation_reason": one.cancellation_reason,
-        "capture_method": "automatic",
+        "cancellation_reason": one.cancellation_reason.map(|reason| cancellation(reason, train)),
+        "capture_method": one.capture.as_str(),
         "client_secret": one.client_secret,
         "confirmation_method": "automatic",
         "created": one.created,
@@ -57,6 +57,14 @@ pub(super) fn intent(one: &Intent, train: Train) -> Value {
     value
 }
 
+/// What ended a hold is told by name from basil on.
+fn cancellation(reason: &'static str, train: Train) -> &'static str {
+    match reason {
+        "expired" if train == Train::Classic => "automatic",
+        other => other,
+    }
+}
+
 fn failure(failure: Failure, of: &Intent) -> Value {
     json!({
         "charge": of.latest_charge,
@@ -70,7 +78,8 @@ fn failure(failure: Failure, of: &Intent) -> Value {
 
 pub(super) fn charge(one: &Charge, train: Train) -> Value {
     let succeeded = one.failure.is_none();
-    let captured = if succeeded { one.amount } else { 0 };
+    let authorized = if succeeded { one.amount } else { 0 };
+    let given_back = one.amount_refunded + one.released;
     let outcome = one.failure.map_or_else(
         || {
             json!({
@@ -103,15 +112,15 @@ pub(super) fn charge(one: &Charge, train: Train) -> Value {
         "id": one.id,
         "object": "charge",
         "amount": one.amount,
-        "amount_captured": captured,
-        "amount_refunded": one.amount_refunded,
+        "amount_captured": one.amount_captured,
+        "amount_refunded": given_back,
         "application": null,
         "application_fee": null,
         "application_fee_amount": null,
         "balance_transaction": one.balance_transaction,
         "billing_details": customer::billing_details(),
         "calculated_statement_descriptor": "HOLDFAST SIMULATOR",
-        "captured": succeeded,
+        "captured": one.is_captured(),
         "created": one.created,
         "currency": one.currency,
         "customer": one.customer,
@@ -132,9 +141,10 @@ pub(super) fn charge(one: &Charge, train: Train) -> Value {
         "payment_method": one.payment_method,
         "payment_method_details": {
             "card": {
-                "amount_authorized": captured,
+                "amount_authorized": authorized,
                 "authorization_code": succeeded.then_some("123456"),
                 "brand": one.card.brand,
+                "capture_before": one.capture_before,
                 "checks": { "address_line1_check": null, "address_postal_code_check": null, "cvc_check": "pass" },
                 "country": "US",
                 "exp_month": 12,
@@ -149,7 +159,7 @@ pub(super) fn charge(one: &Charge, train: Train) -> Value {
                 "multicapture": { "status": "unavailable" },
                 "network": one.card.brand,
                 "network_token": { "used": false },
-                "overcapture": { "maximum_amount_capturable": captured, "status": "unavailable" },
+                "overcapture": { "maximum_amount_capturable": authorized, "status": "unavailable" },
                 "regulated_status": "unregulated",
                 "three_d_secure": null,
                 "wallet": null
@@ -160,7 +170,7 @@ pub(super) fn charge(one: &Charge, train: Train) -> Value {
         "receipt_email": null,
         "receipt_number": null,
         "receipt_url": succeeded.then(|| format!("https://pay.stripe.com/receipts/invoices/{}", one.id)),
-        "refunded": succeeded && one.amount_refunded == one.amount,
+        "refunded": succeeded && given_back == one.amount,
         "review": null,
         "shipping": null,
         "source": null,

@@ -1,12 +1,12 @@
-//! Refunds and disputes.
+//! Refunds.
 
 use serde_json::{Value, json};
 
-use super::metadata;
-use crate::state::refund::{Dispute, Refund};
+use super::{add, metadata};
+use crate::state::refund::{Refund, RefundStatus};
 
 pub(super) fn refund(one: &Refund) -> Value {
-    json!({
+    let mut value = json!({
         "id": one.id,
         "object": "refund",
         "amount": one.amount,
@@ -23,39 +23,27 @@ pub(super) fn refund(one: &Refund) -> Value {
         "reason": one.reason,
         "receipt_number": null,
         "source_transfer_reversal": null,
-        "status": "succeeded",
+        "status": one.status.as_str(),
         "transfer_reversal": null
-    })
-}
-
-pub(super) fn dispute(one: &Dispute) -> Value {
-    let inquiry = one.status.starts_with("warning");
-    json!({
-        "id": one.id,
-        "object": "dispute",
-        "amount": one.amount,
-        "balance_transactions": [],
-        "charge": one.charge,
-        "created": one.created,
-        "currency": one.currency,
-        "enhanced_eligibility_types": [],
-        "evidence": {},
-        "evidence_details": {
-            "due_by": one.created + 7 * 86_400,
-            "enhanced_eligibility": {},
-            "has_evidence": false,
-            "past_due": false,
-            "submission_count": 0
-        },
-        "is_charge_refundable": inquiry,
-        "livemode": false,
-        "metadata": {},
-        "payment_intent": one.intent,
-        "payment_method_details": {
-            "card": { "brand": "visa", "case_type": if inquiry { "inquiry" } else { "chargeback" }, "network": "visa", "network_reason_code": "10.4" },
-            "type": "card"
-        },
-        "reason": one.reason,
-        "status": one.status
-    })
+    });
+    match one.status {
+        RefundStatus::Failed => add(
+            &mut value,
+            json!({
+                "failure_balance_transaction": one.failure_balance_transaction,
+                "failure_reason": one.failure_reason
+            }),
+        ),
+        RefundStatus::Pending => {
+            let waits_for_money = one.balance_transaction.is_none();
+            let reason = if waits_for_money {
+                "insufficient_funds"
+            } else {
+                "processing"
+            };
+            add(&mut value, json!({ "pending_reason": reason }));
+        }
+        RefundStatus::Succeeded => {}
+    }
+    value
 }

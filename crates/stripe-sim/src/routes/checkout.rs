@@ -11,6 +11,7 @@ use crate::state::World;
 use crate::state::checkout::{Mode, Session};
 use crate::state::customer::{Metadata, merge_metadata};
 use crate::state::object::Object;
+use crate::state::payment::CaptureMethod;
 
 const UNMODELLED: [&str; 21] = [
     "automatic_tax",
@@ -133,10 +134,13 @@ fn create(world: &mut World, call: &Call) -> ApiResult<Value> {
             "default_tax_rates",
         ]);
     }
-    let mut transfer_group = None;
+    let (mut transfer_group, mut capture) = (None, CaptureMethod::Automatic);
     if let Some(data) = &intent {
         merge_metadata(&mut intent_metadata, data.dict("metadata")?);
         transfer_group = data.some("transfer_group")?;
+        if data.choice("capture_method", &["automatic", "automatic_async", "manual"])? == Some("manual") {
+            capture = CaptureMethod::Manual;
+        }
         data.ignore(&[
             "description",
             "receipt_email",
@@ -144,7 +148,6 @@ fn create(world: &mut World, call: &Call) -> ApiResult<Value> {
             "statement_descriptor",
             "statement_descriptor_suffix",
             "shipping",
-            "capture_method",
         ]);
     }
     let mut session = Session {
@@ -169,6 +172,7 @@ fn create(world: &mut World, call: &Call) -> ApiResult<Value> {
         subscription_metadata,
         intent_metadata,
         transfer_group,
+        capture,
         trial_days,
         subscription: None,
         intent: None,

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 use super::{Call, unknown};
-use crate::deliver::Endpoint;
+use crate::deliver::{Endpoint, Payload, Sources};
 use crate::error::{ApiError, ApiResult};
 use crate::render;
 use crate::state::World;
 use crate::state::customer::merge_metadata;
 use crate::version::ApiVersion;
 
-const MAX_ENDPOINTS: usize = 16;
+pub(super) const MAX_ENDPOINTS: usize = 16;
 
 /// Types that older integrations name and that do not exist: creation refuses them, as Stripe's does.
-const GONE: [&str; 2] = ["transfer.failed", "transfer.paid"];
+pub(super) const GONE: [&str; 2] = ["transfer.failed", "transfer.paid"];
 
 pub(super) fn endpoints(world: &mut World, call: &Call, at: (&str, &[&str])) -> ApiResult<Value> {
     let p = &call.params;
@@ -57,7 +57,14 @@ pub(super) fn endpoints(world: &mut World, call: &Call, at: (&str, &[&str])) -> 
                     "You have reached the maximum of 16 test webhook endpoints.",
                 ));
             }
-            let mut endpoint = world.add_endpoint(url, None, connect, version);
+            let sources = if connect { Sources::Accounts } else { Sources::Platform };
+            let mut endpoint = world.add_endpoint(NewEndpoint {
+                url,
+                secret: None,
+                sources,
+                payload: Payload::Snapshot,
+                version,
+            });
             endpoint.enabled_events = enabled_events;
             endpoint.description = description;
             merge_metadata(&mut endpoint.metadata, metadata);
@@ -120,7 +127,7 @@ fn show(one: &Endpoint) -> Value {
         "id": one.id,
         "object": "webhook_endpoint",
         "api_version": one.version.as_ref().map(ApiVersion::label),
-        "application": one.connect.then_some("ca_simulator"),
+        "application": (one.sources != Sources::Platform).then_some("ca_simulator"),
         "created": one.created,
         "description": one.description,
         "enabled_events": one.enabled_events,
@@ -131,26 +138,37 @@ fn show(one: &Endpoint) -> Value {
     })
 }
 
+/// What an endpoint is made from.
+#[derive(Debug)]
+pub(crate) struct NewEndpoint {
+    pub(crate) url: String,
+    /// Made from the seed when absent.
+    pub(crate) secret: Option<String>,
+    pub(crate) sources: Sources,
+    pub(crate) payload: Payload,
+    pub(crate) version: Option<ApiVersion>,
+}
+
 impl World {
-    /// Registers an endpoint for all events; a secret is made when none is given.
-    pub(crate) fn add_endpoint(
-        &mut self,
-        url: String,
-        secret: Option<String>,
-        connect: bool,
-        version: Option<ApiVersion>,
-    ) -> Endpoint {
-        let secret = secret.unwrap_or_else(|| format!("whsec_{}", self.ids.secret("webhook_secret", 32)));
+    /// Registers an endpoint for all events.
+    pub(crate) fn add_endpoint(&mut self, new: NewEndpoint) -> Endpoint {
+        let secret = new
+            .secret
+            .unwrap_or_else(|| format!("whsec_{}", self.ids.secret("webhook_secret", 32)));
         let number = self.courier.endpoints.values().map(|one| one.number).max().unwrap_or(0) + 1;
         let endpoint = Endpoint {
-            id: self.ids.next("we"),
+            id: self.ids.next(match new.payload {
+                Payload::Snapshot => "we",
+                Payload::Thin => "ed_test",
+            }),
             number,
             created: self.now(),
-            url,
+            url: new.url,
             secret,
-            version,
+            version: new.version,
             account_version: self.version.clone(),
-            connect,
+            sources: new.sources,
+            payload: new.payload,
             enabled_events: vec!["*".to_owned()],
             enabled: true,
             description: None,

@@ -31,8 +31,9 @@ pub(super) fn events(world: &World, call: &Call, at: (&str, &[&str])) -> ApiResu
             let fits = |one: &Event| {
                 let success = world.courier.pending(&one.id) == 0;
                 named(&one.kind)
+                    && one.thin.is_none()
                     && one.made_at >= oldest
-                    && one.account.is_none()
+                    && one.account == call.account
                     && delivered.is_none_or(|wanted| wanted == success)
             };
             page.of(call, world.events.iter(), |one| one.created, fits, show)
@@ -42,6 +43,7 @@ pub(super) fn events(world: &World, call: &Call, at: (&str, &[&str])) -> ApiResu
             world
                 .events
                 .get(id)
+                .filter(|one| one.thin.is_none())
                 .map(|one| show(one))
                 .ok_or_else(|| ApiError::missing("event", id, "id"))
         }

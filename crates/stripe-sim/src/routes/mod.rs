@@ -1,16 +1,28 @@
-//! `/v1`: which call goes where. Each aggregate has a file; a route reads its parameters, refuses those it does not know, and only then
+//! `/v1` and `/v2`: which call goes where. Each aggregate has a file; a route reads its parameters, refuses those it does not know, and only then
 //! changes something.
 
+mod accounts;
+mod balance;
 mod catalog;
+mod charges;
 mod checkout;
 mod customers;
+mod disputes;
 mod endpoints;
 mod events;
 mod invoices;
 mod paging;
-mod payments;
+mod payment_intents;
+mod payouts;
+mod refunds;
+mod search;
+mod subscription_items;
 mod subscriptions;
 mod test_clocks;
+mod transfers;
+mod v2;
+
+pub(crate) use endpoints::NewEndpoint;
 
 use serde_json::Value;
 
@@ -18,6 +30,7 @@ use crate::error::{ApiError, ApiResult};
 use crate::form::Params;
 use crate::render;
 use crate::state::World;
+use crate::state::balance::Owner;
 use crate::state::object::Object;
 use crate::version::ApiVersion;
 
@@ -28,9 +41,19 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) params: Params,
     pub(crate) version: ApiVersion,
+    /// The connected account in whose name the call is made.
+    pub(crate) account: Option<String>,
 }
 
 impl Call {
+    /// In whose name the call is made, if that is a connected account there is.
+    fn owner(&self, world: &World) -> ApiResult<Owner> {
+        match &self.account {
+            Some(id) if world.accounts.get(id).is_none() => Err(ApiError::no_access(id)),
+            owner => Ok(owner.clone()),
+        }
+    }
+
     fn show(&self, object: Object) -> ApiResult<Value> {
         Ok(render::object(&object, &self.version))
     }
@@ -38,6 +61,9 @@ impl Call {
 
 /// Does what a call asks for.
 pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
+    if let Some(rest) = call.path.strip_prefix("/v2/") {
+        return v2::dispatch(world, call, rest);
+    }
     let expand = call.params.texts("expand")?;
     let rest = call.path.strip_prefix("/v1/").unwrap_or_default().trim_end_matches('/');
     let parts: Vec<&str> = rest.split('/').collect();
@@ -53,10 +79,17 @@ pub(crate) fn dispatch(world: &mut World, call: &Call) -> ApiResult<Value> {
         "invoiceitems" => invoices::invoice_items(world, call, at),
         "invoice_payments" => invoices::invoice_payments(world, call, at),
         "checkout" => checkout::sessions(world, call, at),
-        "payment_intents" => payments::intents(world, call, at),
-        "charges" => payments::charges(world, call, at),
-        "refunds" => payments::refunds(world, call, at),
-        "disputes" => payments::disputes(world, call, at),
+        "payment_intents" => payment_intents::payment_intents(world, call, at),
+        "charges" => charges::charges(world, call, at),
+        "refunds" => refunds::refunds(world, call, at),
+        "disputes" => disputes::disputes(world, call, at),
+        "subscription_items" => subscription_items::subscription_items(world, call, at),
+        "accounts" | "account" => accounts::accounts(world, call, first, at),
+        "account_links" => accounts::links(world, call, at),
+        "transfers" => transfers::transfers(world, call, at),
+        "payouts" => payouts::payouts(world, call, at),
+        "balance" => balance::balance(world, call, at),
+        "balance_transactions" => balance::transactions(world, call, at),
         "events" => events::events(world, call, at),
         "webhook_endpoints" => endpoints::endpoints(world, call, at),
         "test_helpers" => test_clocks::test_clocks(world, call, at),

@@ -4,7 +4,7 @@ use super::World;
 use super::catalog::Price;
 use super::customer::{Customer, Metadata};
 use super::object::Object;
-use super::payment::{Attempt, Failure, Intent, IntentStatus};
+use super::payment::{Attempt, CaptureMethod, Failure, Intent, IntentStatus};
 use super::subscription::{Collection, FirstPayment, MissingMethod, NewSubscription, Status};
 use crate::error::{ApiError, ApiResult};
 use crate::time::Task;
@@ -45,6 +45,7 @@ pub(crate) struct Session {
     pub(crate) subscription_metadata: Metadata,
     pub(crate) intent_metadata: Metadata,
     pub(crate) transfer_group: Option<String>,
+    pub(crate) capture: CaptureMethod,
     pub(crate) trial_days: Option<i64>,
     pub(crate) subscription: Option<String>,
     pub(crate) intent: Option<String>,
@@ -234,24 +235,11 @@ impl World {
         let known = self.session(id)?.intent.clone();
         let intent = known.unwrap_or_else(|| {
             self.create_intent(Intent {
-                id: String::new(),
-                created: 0,
-                client_secret: String::new(),
-                amount: session.amount(),
-                amount_received: 0,
-                currency: session.currency.clone().unwrap_or_else(|| "usd".to_owned()),
                 customer: Some(customer.to_owned()),
-                status: IntentStatus::RequiresPaymentMethod,
-                payment_method: None,
-                latest_charge: None,
-                last_error: None,
-                invoice: None,
-                description: None,
+                capture: session.capture,
                 transfer_group: session.transfer_group.clone(),
-                canceled_at: None,
-                cancellation_reason: None,
                 metadata: session.intent_metadata.clone(),
-                test_clock: None,
+                ..Intent::of(session.amount(), session.currency.as_deref().unwrap_or("usd"))
             })
         });
         self.set_session(id, |one| one.intent = Some(intent.clone()))?;
@@ -264,6 +252,7 @@ impl World {
             return Ok("unpaid");
         }
         match self.confirm_intent(&intent, method, true) {
+            Attempt::Paid { .. } | Attempt::NeedsAction if session.capture == CaptureMethod::Manual => Ok("unpaid"),
             Attempt::Paid { .. } | Attempt::NeedsAction => Ok("paid"),
             Attempt::Failed(failure) => Err(ApiError::card(&failure)),
         }

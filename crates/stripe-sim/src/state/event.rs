@@ -22,15 +22,31 @@ pub(crate) struct Event {
     pub(crate) previous: Option<Object>,
     /// Overrides the endpoint's version in the body's `api_version`.
     pub(crate) api_version: Option<String>,
-    /// The body as it is, for thin events and for bodies made up by a test.
-    pub(crate) verbatim: Option<Value>,
+    /// Absent for a snapshot event.
+    pub(crate) thin: Option<Thin>,
+}
+
+/// The body of a thin event, which is the same in every version.
+#[derive(Clone, Debug)]
+pub(crate) struct Thin {
+    pub(crate) body: Value,
+    pub(crate) reach: Reach,
+}
+
+/// Where a thin event goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To destinations with thin payloads, as at Stripe.
+    ThinDestinations,
+    /// To every endpoint, because a test wants it so.
+    All,
 }
 
 impl Event {
-    /// The same occurrence under another id, which a body that is kept as it is has to name too.
+    /// The same occurrence under another id, which the body of a thin event names too.
     pub(crate) fn twin(&self, id: String) -> Self {
         let mut twin = self.clone();
-        if let Some(Value::Object(body)) = &mut twin.verbatim {
+        if let Some(Value::Object(body)) = twin.thin.as_mut().map(|thin| &mut thin.body) {
             body.insert("id".to_owned(), Value::from(id.as_str()));
         }
         twin.id = id;

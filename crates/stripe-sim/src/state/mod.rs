@@ -1,20 +1,28 @@
 //! Everything the simulator knows, behind one lock. A call changes objects and stages events; [`World::commit`] then writes the events to
 //! the log and hands them to the courier, so that a call's events are all there or none.
 
+pub(crate) mod account;
+pub(crate) mod balance;
 pub(crate) mod catalog;
 pub(crate) mod checkout;
+pub(crate) mod currency;
 pub(crate) mod customer;
+pub(crate) mod dispute;
 pub(crate) mod event;
 pub(crate) mod invoice;
 pub(crate) mod ledger;
 pub(crate) mod object;
 pub(crate) mod payment;
 pub(crate) mod payment_method;
+pub(crate) mod payout;
 pub(crate) mod refund;
 pub(crate) mod store;
 pub(crate) mod subscription;
 pub(crate) mod test_clock;
+pub(crate) mod thin;
+pub(crate) mod transfer;
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +33,7 @@ use crate::idempotency::Keys;
 use crate::ids::{Ids, chance};
 use crate::time::{Agenda, SimClock, Task};
 use crate::version::ApiVersion;
-use event::{Event, EventLog};
+use event::{Event, EventLog, Reach};
 use object::Object;
 use store::Store;
 
@@ -37,6 +45,24 @@ pub(crate) struct Settings {
     pub(crate) retry_after_days: Vec<u32>,
     /// What becomes of a subscription after the last retry: `cancel`, `unpaid` or `past_due`.
     pub(crate) after_retries: String,
+    /// Stripe's fee of a charge: a share in hundredths of a percent and a fixed part in minor units.
+    pub(crate) fee_bps: u32,
+    pub(crate) fee_fixed: u32,
+    /// Minor units, for each time that a dispute takes money.
+    pub(crate) dispute_fee: i64,
+    /// Days until the money of a charge is available.
+    pub(crate) pending_days: u32,
+    /// Days for which a card holds an amount that is captured manually.
+    pub(crate) authorization_days: u32,
+}
+
+impl Settings {
+    /// What Stripe keeps of a charge.
+    pub(crate) fn fee(&self, amount: i64) -> i64 {
+        let share = (i128::from(amount) * i128::from(self.fee_bps) + 5_000) / 10_000;
+        let fee = share + i128::from(self.fee_fixed);
+        i64::try_from(fee).unwrap_or(amount).clamp(0, amount)
+    }
 }
 
 impl Default for Settings {
@@ -44,6 +70,11 @@ impl Default for Settings {
         Self {
             retry_after_days: vec![3, 5, 7],
             after_retries: "cancel".to_owned(),
+            fee_bps: 0,
+            fee_fixed: 0,
+            dispute_fee: 1_500,
+            pending_days: 2,
+            authorization_days: 7,
         }
     }
 }
@@ -75,8 +106,16 @@ pub(crate) struct World {
     pub(crate) intents: Store<payment::Intent>,
     pub(crate) charges: Store<payment::Charge>,
     pub(crate) refunds: Store<refund::Refund>,
-    pub(crate) disputes: Store<refund::Dispute>,
+    pub(crate) disputes: Store<dispute::Dispute>,
     pub(crate) sessions: Store<checkout::Session>,
+    pub(crate) accounts: Store<account::Account>,
+    pub(crate) transfers: Store<transfer::Transfer>,
+    pub(crate) transfers_by_group: HashMap<String, Vec<String>>,
+    pub(crate) payouts: Store<payout::Payout>,
+    pub(crate) balance_transactions: Store<balance::BalanceTransaction>,
+    pub(crate) balances: balance::Balances,
+    /// Refunds that the balance does not cover yet.
+    pub(crate) waiting_refunds: VecDeque<String>,
     pub(crate) test_clocks: Store<test_clock::TestClock>,
     pub(crate) ledger: ledger::Ledger,
     pub(crate) events: EventLog,
@@ -110,6 +149,13 @@ impl World {
             refunds: Store::default(),
             disputes: Store::default(),
             sessions: Store::default(),
+            accounts: Store::default(),
+            transfers: Store::default(),
+            transfers_by_group: HashMap::new(),
+            payouts: Store::default(),
+            balance_transactions: Store::default(),
+            balances: balance::Balances::default(),
+            waiting_refunds: VecDeque::new(),
             test_clocks: Store::default(),
             ledger: ledger::Ledger::default(),
             events: EventLog::new(config.remembered),
@@ -166,6 +212,9 @@ impl World {
             Task::Finalize { invoice } => self.finalize_time_came(&invoice),
             Task::Retry { invoice, at } => self.retry_time_came(&invoice, at),
             Task::Overdue { invoice } => self.due_date_came(&invoice),
+            Task::HoldExpires { intent, at } => self.hold_expires(&intent, at),
+            Task::PayoutArrives { payout } => self.payout_arrives(&payout),
+            Task::RefundDecided { refund } => self.refund_decided(&refund),
             Task::SessionExpires { session } => {
                 if self.session(&session).is_ok_and(|one| one.status == "open") {
                     let _: Result<_, _> = self.expire_session(&session);
@@ -198,20 +247,24 @@ impl World {
     }
 
     fn stage(&mut self, kind: &str, object: Object, previous: Option<Object>) {
-        let event = Event {
+        let event = self.new_event(kind, object, previous);
+        self.fresh.push(event);
+    }
+
+    fn new_event(&mut self, kind: &str, object: Object, previous: Option<Object>) -> Event {
+        Event {
             id: self.ids.next("evt"),
             kind: kind.to_owned(),
             created: self.now_on(object.clock()),
             made_at: self.now(),
-            account: None,
+            account: object.account().map(ToOwned::to_owned),
             livemode: false,
             cause: self.cause.clone(),
             object,
             previous,
             api_version: None,
-            verbatim: None,
-        };
-        self.fresh.push(event);
+            thin: None,
+        }
     }
 
     /// Stages an event that was made elsewhere.
@@ -234,14 +287,31 @@ impl World {
     /// Writes staged events to the log and gives them to the courier.
     pub(crate) fn commit(&mut self) {
         for event in std::mem::take(&mut self.fresh) {
-            let twin = chance(self.seed, "twin", self.events.total(), self.faults.deliveries.twin);
+            let faults = &self.faults.deliveries;
+            let twin = chance(self.seed, "twin", self.events.total(), faults.twin);
+            let thin = chance(self.seed, "thin", self.events.total(), faults.thin);
             let twin = twin.then(|| event.twin(self.ids.next("evt")));
             for event in [Some(event), twin].into_iter().flatten() {
-                let event = Arc::new(event);
-                self.events.push(Arc::clone(&event));
-                self.courier.accept(event, &self.faults.deliveries, self.seed);
+                self.publish(event, thin);
             }
         }
         self.courier.wake();
+    }
+
+    /// One event: itself to endpoints with snapshots (or, when a fault says so, its thin counterpart), the counterpart to thin destinations.
+    fn publish(&mut self, event: Event, thinned: bool) {
+        let reach = if thinned { Reach::All } else { Reach::ThinDestinations };
+        let wanted = thinned || self.courier.has_thin_destination();
+        let thin = wanted.then(|| self.thin_of(&event, reach)).flatten();
+        let replaced = thinned && thin.is_some();
+        let event = Arc::new(event);
+        self.events.push(Arc::clone(&event));
+        if !replaced {
+            self.courier.accept(event, &self.faults.deliveries, self.seed);
+        }
+        if let Some(thin) = thin.map(Arc::new) {
+            self.events.push(Arc::clone(&thin));
+            self.courier.accept(thin, &self.faults.deliveries, self.seed);
+        }
     }
 }

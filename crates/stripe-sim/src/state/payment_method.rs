@@ -8,8 +8,18 @@ pub(crate) enum Behaviour {
     Succeeds,
     Declined(Failure),
     NeedsAuthentication,
-    /// Succeeds, then is disputed at once with this reason.
-    Disputed(&'static str),
+    /// Succeeds, then is disputed at once with this reason and status.
+    Disputed(&'static str, &'static str),
+}
+
+/// What becomes of a refund to a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refunding {
+    Succeeds,
+    /// Starts pending, and succeeds later.
+    SucceedsLater,
+    /// Succeeds, and turns out to have failed later.
+    FailsLater,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +31,9 @@ pub(crate) struct Card {
     pub(crate) behaviour: Behaviour,
     /// Stripe refuses to attach it to a customer.
     pub(crate) refused_at_attach: bool,
+    pub(crate) refunding: Refunding,
+    /// What it pays is available at once instead of some days later.
+    pub(crate) bypasses_pending: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +53,8 @@ const fn card(token: &'static str, brand: &'static str, last4: &'static str, beh
         funding: "credit",
         behaviour,
         refused_at_attach: false,
+        refunding: Refunding::Succeeds,
+        bypasses_pending: false,
     }
 }
 
@@ -62,6 +77,8 @@ const fn declined(
         funding: "credit",
         behaviour: Behaviour::Declined(failure),
         refused_at_attach: true,
+        refunding: Refunding::Succeeds,
+        bypasses_pending: false,
     }
 }
 
@@ -73,7 +90,18 @@ pub(crate) const CARDS: &[Card] = &[
     card("pm_card_visa_debit", "visa", "5556", Behaviour::Succeeds),
     card("pm_card_mastercard", "mastercard", "4444", Behaviour::Succeeds),
     card("pm_card_amex", "amex", "8431", Behaviour::Succeeds),
-    card("pm_card_bypassPending", "visa", "0077", Behaviour::Succeeds),
+    Card {
+        bypasses_pending: true,
+        ..card("pm_card_bypassPending", "visa", "0077", Behaviour::Succeeds)
+    },
+    Card {
+        refunding: Refunding::SucceedsLater,
+        ..card("pm_card_pendingRefund", "visa", "7726", Behaviour::Succeeds)
+    },
+    Card {
+        refunding: Refunding::FailsLater,
+        ..card("pm_card_refundFail", "visa", "5126", Behaviour::Succeeds)
+    },
     card(
         "pm_card_authenticationRequired",
         "visa",
@@ -84,13 +112,19 @@ pub(crate) const CARDS: &[Card] = &[
         "pm_card_createDispute",
         "visa",
         "0259",
-        Behaviour::Disputed("fraudulent"),
+        Behaviour::Disputed("fraudulent", "needs_response"),
+    ),
+    card(
+        "pm_card_createDisputeInquiry",
+        "visa",
+        "1976",
+        Behaviour::Disputed("fraudulent", "warning_needs_response"),
     ),
     card(
         "pm_card_createDisputeProductNotReceived",
         "visa",
         "2685",
-        Behaviour::Disputed("product_not_received"),
+        Behaviour::Disputed("product_not_received", "needs_response"),
     ),
     declined(
         "pm_card_chargeDeclined",
@@ -122,6 +156,13 @@ pub(crate) const CARDS: &[Card] = &[
     ),
     declined(
         "pm_card_chargeDeclinedFraudulent",
+        "0019",
+        "card_declined",
+        Some("fraudulent"),
+        DECLINED,
+    ),
+    declined(
+        "pm_card_radarBlock",
         "0019",
         "card_declined",
         Some("fraudulent"),

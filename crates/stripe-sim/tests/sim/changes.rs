@@ -158,3 +158,31 @@ async fn paused_collection_changes_no_status_and_voids_what_would_be_due() {
         (&json!("canceled"), &json!(START + 29 * DAY))
     );
 }
+
+#[tokio::test]
+async fn a_cancellation_at_the_periods_end_can_be_withdrawn_before_it_comes() {
+    let sim = Sim::start().await;
+    let subscription = sim.running().await;
+    let path = format!("/v1/subscriptions/{}", id(&subscription));
+    let item = sim
+        .get(&format!("/v1/subscription_items?subscription={}", id(&subscription)))
+        .await
+        .ok();
+    let end = item["data"][0]["current_period_end"].as_i64().unwrap();
+    let scheduled = sim.post(&path, &[("cancel_at_period_end", "true")]).await.ok();
+    assert_eq!(
+        (&scheduled["status"], &scheduled["cancel_at"], &scheduled["ended_at"]),
+        (&json!("active"), &json!(end), &serde_json::Value::Null)
+    );
+    let withdrawn = sim.post(&path, &[("cancel_at_period_end", "false")]).await.ok();
+    assert_eq!(
+        (&withdrawn["cancel_at"], &withdrawn["canceled_at"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    sim.advance(32 * DAY).await;
+    assert_eq!(sim.get(&path).await.ok()["status"], "active");
+    sim.post(&path, &[("cancel_at_period_end", "true")]).await.ok();
+    let before = sim.mark().await;
+    sim.advance(32 * DAY).await;
+    assert_eq!(sim.story(&before).await, ["customer.subscription.deleted canceled"]);
+}

@@ -10,12 +10,18 @@
 )]
 
 mod api;
+mod balance;
 mod billing;
 mod changes;
+mod connect;
 mod deliveries;
+mod determinism;
 mod faults;
 mod harness;
 mod idempotency;
+mod intents;
+mod money_back;
 mod payments;
+mod thin;
 mod versions;
 mod views;

@@ -75,7 +75,7 @@ impl World {
                 self.emit("invoice_payment.paid", Object::InvoicePayment(payment));
             }
         } else if let Some(intent) = &invoice.intent {
-            self.cancel_intent(intent, "void_invoice");
+            self.cancel_intent(intent, Some("void_invoice"));
         }
         if let Some(subscription) = &invoice.subscription {
             self.subscription_paid(subscription, id);

@@ -148,12 +148,6 @@ impl World {
             "Subscription update"
         };
         let intent = self.create_intent(Intent {
-            id: String::new(),
-            created: 0,
-            client_secret: String::new(),
-            amount: due,
-            amount_received: 0,
-            currency: invoice.currency.clone(),
             customer: Some(invoice.customer.clone()),
             status: if method.is_some() {
                 IntentStatus::RequiresConfirmation
@@ -161,19 +155,14 @@ impl World {
                 IntentStatus::RequiresPaymentMethod
             },
             payment_method: method,
-            latest_charge: None,
-            last_error: None,
             invoice: Some(id.to_owned()),
             description: Some(if invoice.subscription.is_some() {
                 what.to_owned()
             } else {
                 "Payment for Invoice".to_owned()
             }),
-            transfer_group: None,
-            canceled_at: None,
-            cancellation_reason: None,
-            metadata: Metadata::new(),
             test_clock: invoice.test_clock.clone(),
+            ..Intent::of(due, &invoice.currency)
         });
         let payment = InvoicePayment {
             id: self.ids.next("inpay"),
@@ -239,7 +228,7 @@ impl World {
             }
         });
         if let Some(intent) = invoice.intent.filter(|_| status == InvoiceStatus::Void) {
-            self.cancel_intent(&intent, "void_invoice");
+            self.cancel_intent(&intent, Some("void_invoice"));
         }
         self.tell_invoice(id, kind);
     }
