@@ -112,6 +112,16 @@ id!(/// A Stripe refund (`re_...` or `pyr_...`).
     RefundId);
 id!(/// A Stripe dispute (`du_...` or `dp_...`).
     DisputeId);
+id!(/// An escrow, named by us. Goes to Stripe as metadata `escrow_id` and as `transfer_group`.
+    EscrowId);
+id!(/// A call that moves money, named by us. Its idempotency keys are made of it.
+    OperationId);
+id!(/// A connected account (`acct_...`).
+    AccountId);
+id!(/// A Stripe transfer (`tr_...`).
+    TransferId);
+id!(/// Any object of Stripe's that a call made: a transfer, a reversal, a refund, a payment intent.
+    StripeObjectId);
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,13 @@
 //! - [`money`]: integer minor units with a currency, checked arithmetic only.
 //! - [`time`]: whole seconds, as Stripe counts them.
 //! - [`billing`]: facts, their merge, and the state that is derived from them.
+//! - [`escrow`]: splits, states, operations that move money, retries, the refund breaker and the ledger.
 //! - [`alert`]: what is worth telling a person, under which key.
 
 pub mod alert;
 pub mod billing;
+pub mod escrow;
 pub mod ids;
 pub mod money;
 pub mod time;
+mod words;

@@ -1,4 +1,8 @@
 //! Money: integer minor units with a currency. No floating point, no arithmetic that can wrap.
+//!
+//! [`currency_rules`] is what Stripe demands of amounts in each currency.
+
+pub mod currency_rules;
 
 use std::fmt;
 
@@ -44,17 +48,6 @@ impl Currency {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
-
-    /// How many decimals the currency's major unit has (Stripe's list of special cases; two for all others).
-    #[must_use]
-    pub fn decimals(self) -> u32 {
-        match &self.0 {
-            b"bif" | b"clp" | b"djf" | b"gnf" | b"jpy" | b"kmf" | b"krw" | b"mga" | b"pyg" | b"rwf" | b"vnd"
-            | b"vuv" | b"xaf" | b"xof" | b"xpf" => 0,
-            b"bhd" | b"jod" | b"kwd" | b"omr" | b"tnd" => 3,
-            _ => 2,
-        }
-    }
 }
 
 impl fmt::Display for Currency {
@@ -92,6 +85,18 @@ impl Money {
             minor,
             currency: self.currency,
         })
+    }
+
+    /// The difference; negative where `other` is more.
+    ///
+    /// # Errors
+    /// When the currencies differ or the difference does not fit.
+    pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
+        if self.currency != other.currency {
+            return Err(MoneyError::CurrencyMismatch);
+        }
+        let minor = self.minor.checked_sub(other.minor).ok_or(MoneyError::Overflow)?;
+        Ok(Self::new(minor, self.currency))
     }
 }
 
@@ -143,6 +148,15 @@ mod tests {
             Err(MoneyError::CurrencyMismatch)
         );
         assert_eq!(money(1, "eur").checked_add(money(2, "EUR")), Ok(money(3, "eur")));
+        assert_eq!(
+            money(i64::MIN, "eur").checked_sub(money(1, "eur")),
+            Err(MoneyError::Overflow)
+        );
+        assert_eq!(
+            money(1, "eur").checked_sub(money(1, "usd")),
+            Err(MoneyError::CurrencyMismatch)
+        );
+        assert_eq!(money(1, "eur").checked_sub(money(3, "eur")), Ok(money(-2, "eur")));
     }
 
     #[test]

@@ -13,6 +13,18 @@ impl UnixSeconds {
     pub const fn distance(self, other: Self) -> u64 {
         self.0.abs_diff(other.0)
     }
+
+    /// This many seconds later; earlier for a negative number; saturates.
+    #[must_use]
+    pub const fn plus(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// How many seconds have passed since then; negative when it is still to come; saturates.
+    #[must_use]
+    pub const fn since(self, then: Self) -> i64 {
+        self.0.saturating_sub(then.0)
+    }
 }
 
 impl fmt::Display for UnixSeconds {

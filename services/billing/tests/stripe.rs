@@ -53,17 +53,32 @@ fn subscription_url(shop: &Shop) -> String {
 fn a_thin_event_is_decided_by_its_object_and_archived_as_it_came() {
     in_world_with_stripe(async |world, shop| {
         let payer = owner(&world, &shop).await;
-        let event = thin("customer.subscription.updated", "subscription", &subscription_url(&shop));
+        let event = thin(
+            "customer.subscription.updated",
+            "subscription",
+            &subscription_url(&shop),
+        );
         let row = world.decide(&event).await;
-        assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("applied", "state_changed"));
-        assert_eq!((row.payload, row.client), (event.body.clone(), Some(payer.client.clone())));
+        assert_eq!(
+            (row.outcome.as_str(), row.reason.as_str()),
+            ("applied", "state_changed")
+        );
+        assert_eq!(
+            (row.payload, row.client),
+            (event.body.clone(), Some(payer.client.clone()))
+        );
         assert_eq!(world.state(&payer.client).await, "ACTIVE");
 
-        let invoice = shop.get(&format!("/v1/invoices?subscription={}", shop.subscription)).await;
+        let invoice = shop
+            .get(&format!("/v1/invoices?subscription={}", shop.subscription))
+            .await;
         let invoice = invoice["data"][0]["id"].as_str().unwrap().to_owned();
         let paid = thin("invoice.paid", "invoice", &format!("/v1/invoices/{invoice}"));
         assert_eq!(world.decide(&paid).await.outcome, "applied");
-        let charge = shop.get("/v1/charges").await["data"][0]["id"].as_str().unwrap().to_owned();
+        let charge = shop.get("/v1/charges").await["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let charged = thin("charge.succeeded", "charge", &format!("/v1/charges/{charge}"));
         assert_eq!(world.decide(&charged).await.outcome, "applied");
     });
@@ -80,7 +95,9 @@ fn the_guards_hold_for_thin_events_too() {
             .await;
         assert_eq!(status, 201);
         let url = subscription_url(&shop);
-        let row = world.decide(&thin("customer.subscription.updated", "subscription", &url)).await;
+        let row = world
+            .decide(&thin("customer.subscription.updated", "subscription", &url))
+            .await;
         assert_eq!(
             (row.outcome.as_str(), row.guard.as_deref(), row.reason.as_str()),
             ("rejected", Some("authority"), "payment_source_is_not_stripe")
@@ -99,18 +116,33 @@ fn the_guards_hold_for_thin_events_too() {
 #[test]
 fn a_thin_event_that_leads_nowhere_is_decided_or_parked_with_a_reason() {
     in_world_with_stripe(async |world, _shop| {
-        let gone = thin("customer.subscription.updated", "subscription", "/v1/subscriptions/sub_gone");
+        let gone = thin(
+            "customer.subscription.updated",
+            "subscription",
+            "/v1/subscriptions/sub_gone",
+        );
         let row = world.decide(&gone).await;
-        assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("ignored", "object_is_gone"));
+        assert_eq!(
+            (row.outcome.as_str(), row.reason.as_str()),
+            ("ignored", "object_is_gone")
+        );
         for (url, why) in [
-            ("https://evil.example/v1/subscriptions/sub_1", "does not begin with /v1/"),
+            (
+                "https://evil.example/v1/subscriptions/sub_1",
+                "does not begin with /v1/",
+            ),
             ("/v1/webhook_endpoints/we_1", "is not read"),
         ] {
-            let row = world.decide(&thin("customer.subscription.updated", "subscription", url)).await;
+            let row = world
+                .decide(&thin("customer.subscription.updated", "subscription", url))
+                .await;
             assert_eq!(row.outcome, "parked", "{url}");
             let details = world
                 .sql
-                .query_one("SELECT details->>'problem' FROM billing_decisions ORDER BY id DESC LIMIT 1", &[])
+                .query_one(
+                    "SELECT details->>'problem' FROM billing_decisions ORDER BY id DESC LIMIT 1",
+                    &[],
+                )
                 .await
                 .unwrap();
             assert!(details.get::<_, String>(0).contains("related_object"), "{why}");
@@ -123,7 +155,11 @@ fn a_thin_event_that_leads_nowhere_is_decided_or_parked_with_a_reason() {
 #[test]
 fn without_a_key_a_thin_event_waits_and_parks_nothing() {
     in_own_world(Binding::FirstUse, async |world| {
-        let event = thin("customer.subscription.updated", "subscription", "/v1/subscriptions/sub_1");
+        let event = thin(
+            "customer.subscription.updated",
+            "subscription",
+            "/v1/subscriptions/sub_1",
+        );
         let row = world.decide(&event).await;
         assert_eq!(
             (row.status.as_str(), row.outcome.as_str(), row.reason.as_str()),
@@ -137,10 +173,18 @@ fn without_a_key_a_thin_event_waits_and_parks_nothing() {
 fn an_object_that_cannot_be_read_now_is_read_when_stripe_is_back() {
     in_world_with_stripe(async |world, shop| {
         let payer = owner(&world, &shop).await;
-        shop.fault(&json!({"path": "/v1/subscriptions", "method": "GET", "kind": 500, "times": 2})).await;
-        let event = thin("customer.subscription.updated", "subscription", &subscription_url(&shop));
+        shop.fault(&json!({"path": "/v1/subscriptions", "method": "GET", "kind": 500, "times": 2}))
+            .await;
+        let event = thin(
+            "customer.subscription.updated",
+            "subscription",
+            &subscription_url(&shop),
+        );
         let row = world.decide(&event).await;
-        assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("waiting", "object_not_read"));
+        assert_eq!(
+            (row.outcome.as_str(), row.reason.as_str()),
+            ("waiting", "object_not_read")
+        );
         world.decided(&event.id).await;
         assert_eq!(world.state(&payer.client).await, "ACTIVE");
         let alert = &world.alerts(1).await[0];
@@ -167,9 +211,15 @@ fn two_states_of_one_second_are_settled_by_reading_the_subscription_once() {
         eventually(SOON, || async { world.state(&payer.client).await == "PAUSED" }).await;
         assert_eq!(world.number(LOOK).await, 0);
         let timeline = world.timeline(&payer.client).await;
-        let read: Vec<_> = timeline.iter().filter(|one| one.event.starts_with("read.subscription:")).collect();
+        let read: Vec<_> = timeline
+            .iter()
+            .filter(|one| one.event.starts_with("read.subscription:"))
+            .collect();
         assert_eq!(read.len(), 1, "{timeline:?}");
-        assert_eq!((read[0].from.as_deref(), read[0].to.as_deref()), (Some("ACTIVE"), Some("PAUSED")));
+        assert_eq!(
+            (read[0].from.as_deref(), read[0].to.as_deref()),
+            (Some("ACTIVE"), Some("PAUSED"))
+        );
         // What was read is no event and has no place in the archive.
         assert_eq!(world.count("billing_events", "true").await, 2);
 
@@ -184,13 +234,19 @@ fn two_states_of_one_second_are_settled_by_reading_the_subscription_once() {
 fn a_dispute_of_a_charge_that_no_event_has_shown_finds_its_client_by_reading() {
     in_world_with_stripe(async |world, shop| {
         let payer = owner(&world, &shop).await;
-        let charge = shop.get("/v1/charges").await["data"][0]["id"].as_str().unwrap().to_owned();
+        let charge = shop.get("/v1/charges").await["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let dispute = payer
             .dispute("created", T0, "du_unknown", "needs_response")
             .with_object(json!({"charge": charge}));
         world.send(&dispute).await;
         let row = world.decided(&dispute.id).await;
-        assert_eq!((row.outcome.as_str(), row.client), ("applied", Some(payer.client.clone())));
+        assert_eq!(
+            (row.outcome.as_str(), row.client),
+            ("applied", Some(payer.client.clone()))
+        );
         let (_, body) = world.get(&format!("/api/clients/{}/explanation", payer.client)).await;
         assert_eq!(body["disputes"][0]["id"], "du_unknown");
     });
@@ -201,7 +257,8 @@ fn stripe_is_not_asked_about_what_events_decide() {
     in_world_with_stripe(async |world, shop| {
         let payer = owner(&world, &shop).await;
         // Whoever asked would be refused, and a person told of it.
-        shop.fault(&json!({"path": "/v1/", "method": "GET", "kind": 500, "times": 1000})).await;
+        shop.fault(&json!({"path": "/v1/", "method": "GET", "kind": 500, "times": 1000}))
+            .await;
         let events = [
             payer.subscription("created", T0, "incomplete"),
             payer.subscription("updated", T0 + 1, "active"),
@@ -213,7 +270,11 @@ fn stripe_is_not_asked_about_what_events_decide() {
             let row = world.decide(event).await;
             assert_eq!(row.status, "decided", "{row:?}");
         }
-        let thin = thin("customer.subscription.updated", "subscription", &subscription_url(&shop));
+        let thin = thin(
+            "customer.subscription.updated",
+            "subscription",
+            &subscription_url(&shop),
+        );
         assert_eq!(world.decide(&thin).await.status, "waiting", "the fault is there");
         let alerts = world.alerts(1).await;
         assert_eq!(alerts[0]["kind"], "stripe_api_failure");

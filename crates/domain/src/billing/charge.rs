@@ -12,10 +12,10 @@
 //!   already); at the same second the status that comes later in a dispute's life wins. A lost one can still be won.
 
 use super::subscription::Merged;
-use super::words::words;
 use crate::ids::{ChargeId, DisputeId, RefundId};
 use crate::money::Currency;
 use crate::time::UnixSeconds;
+use crate::words::words;
 
 /// What an event says of a charge, or of what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

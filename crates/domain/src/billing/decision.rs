@@ -1,7 +1,7 @@
 //! What became of an event, and the guard that explains it. Every event ends in exactly one decision.
 
 use super::state::ClientState;
-use super::words::words;
+use crate::words::words;
 
 words! {
     /// What became of an event.

@@ -22,4 +22,3 @@ pub mod payment;
 pub mod register;
 pub mod state;
 pub mod subscription;
-mod words;

@@ -148,13 +148,7 @@ impl World {
 
     /// One more instance, as a second process would be. It is stopped with the world, or by [`World::abort`].
     pub fn start_another(&self) {
-        let another = start(
-            &self.db,
-            &self.broker,
-            self.binding,
-            self.stripe.clone(),
-            &self.stop,
-        );
+        let another = start(&self.db, &self.broker, self.binding, self.stripe.clone(), &self.stop);
         self.billing.lock().unwrap().push(another);
     }
 

@@ -34,7 +34,10 @@ impl Shop {
             ("product_data[name]", "Plan"),
         ];
         let price = id(&shop.post("/v1/prices", &price).await);
-        let form = [("customer", shop.customer.as_str()), ("items[0][price]", price.as_str())];
+        let form = [
+            ("customer", shop.customer.as_str()),
+            ("items[0][price]", price.as_str()),
+        ];
         shop.subscription = id(&shop.post("/v1/subscriptions", &form).await);
         shop
     }

@@ -1,6 +1,5 @@
-//! Enums whose variants are words in the database, in answers and in metrics.
+//! Enumerations that are words outside: in the database, in answers, in metrics.
 
-/// Declares an enum with one word per variant, both ways.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
         $(#[$doc])*
@@ -32,4 +31,4 @@ macro_rules! words {
     };
 }
 
-pub(super) use words;
+pub(crate) use words;

@@ -1,0 +1,447 @@
+//! What a command or a fact does to an escrow.
+//!
+//! A command is checked against the status, in one exhaustive match. A fact is merged. Then the plan is looked at: jobs that are
+//! wanted and not there are begun, and refused jobs that nobody wants any longer are let go. What was not changed by that was known.
+
+use super::decision::Decision;
+use super::facts::{DisputeStage, Readiness, Recipient};
+use super::failure::{ErrorClass, Failure};
+use super::held::{Asked, Escrow, Job, Standing, Task};
+use super::input::{Command, Fact, Input, JobOutcome};
+use super::ledger::{self, Posting};
+use super::merge;
+use super::state::EscrowStatus;
+use super::terms::{CAPTURE_MARGIN, OnAuthorizationExpiry};
+use crate::ids::{AccountId, DisputeId, TransferId};
+use crate::money::Money;
+use crate::time::UnixSeconds;
+
+/// What follows from a decision, to be written down in its transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Write an operation down, intended, under this number.
+    Begin {
+        /// The job's number.
+        number: u32,
+        /// On what.
+        task: Task,
+        /// How much.
+        amount: Money,
+    },
+    /// Write into the ledger.
+    Post(Posting),
+    /// Tell a person.
+    Notify(Notice),
+}
+
+/// What a person is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// A dispute was opened; nothing is paid out.
+    DisputeOpened(DisputeId),
+    /// A dispute was lost; what can be is taken back.
+    DisputeLost(DisputeId),
+    /// A dispute that was lost has been won after all: the money is on the platform, and the recipients were taken from.
+    DisputeWonLate(DisputeId),
+    /// A transfer was reversed, and not by a job of ours.
+    ReversedOutside(TransferId),
+    /// The charge was refunded, and not by a job of ours.
+    RefundedOutside,
+    /// A recipient has more than its part.
+    Overpaid(AccountId),
+    /// The account cannot receive; the recipient has to do something.
+    RecipientNotReady(AccountId),
+    /// A job waits for a person.
+    GaveUp(Task),
+    /// What could not be taken back was booked as a loss.
+    LossBooked(AccountId),
+    /// `transfer.failed` or `payout.failed` came in.
+    PayoutTrouble(AccountId),
+}
+
+impl Notice {
+    /// The word in alerts and in the audit trail.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::DisputeOpened(_) => "dispute_opened",
+            Self::DisputeLost(_) => "dispute_lost",
+            Self::DisputeWonLate(_) => "dispute_won_late",
+            Self::ReversedOutside(_) => "reversed_outside",
+            Self::RefundedOutside => "refunded_outside",
+            Self::Overpaid(_) => "overpaid",
+            Self::RecipientNotReady(_) => "recipient_not_ready",
+            Self::GaveUp(_) => "gave_up",
+            Self::LossBooked(_) => "loss_booked",
+            Self::PayoutTrouble(_) => "payout_trouble",
+        }
+    }
+}
+
+/// Why something may not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Reason {
+    /// Not in this status.
+    #[error("the escrow is {0}")]
+    WrongStatus(EscrowStatus),
+    /// A call is under way whose outcome has to be known first.
+    #[error("a call is under way")]
+    Busy,
+    /// Its time is over; it is given back.
+    #[error("the escrow has expired")]
+    Expired,
+    /// Its time is not over.
+    #[error("the escrow has not expired")]
+    NotExpired,
+    /// The authorisation has ended; there is nothing to capture.
+    #[error("the authorisation has ended")]
+    AuthorizationEnded,
+    /// Its authorisation needs no capture now.
+    #[error("the authorisation needs no capture now")]
+    NothingToSecure,
+    /// Zero or less.
+    #[error("amount must be more than zero")]
+    NotPositive,
+    /// More than is left.
+    #[error("amount is more than the {refundable} minor units that are left")]
+    OverRefundable {
+        /// What is left, in minor units.
+        refundable: i64,
+    },
+    /// Not a multiple of what the currency can be refunded in.
+    #[error("amount must be a multiple of {unit} minor units in this currency")]
+    Granularity {
+        /// What it must be a multiple of.
+        unit: i64,
+    },
+    /// Before its capture a payment can only be given up as a whole.
+    #[error("part of a payment can be refunded only after its capture")]
+    PartBeforeCapture,
+    /// There is no such job, or its call was not refused.
+    #[error("there is no refused call to make again")]
+    NothingToRetry,
+    /// There is no reversal that was refused.
+    #[error("there is no refused reversal of this recipient's")]
+    NoLossToBear,
+    /// The fact is in another currency.
+    #[error("the currency is not the escrow's")]
+    CurrencyMismatch,
+    /// The fact's amount is negative.
+    #[error("the amount is negative")]
+    NegativeAmount,
+    /// The account is none of the escrow's recipients.
+    #[error("the account is no recipient of this escrow")]
+    UnknownRecipient,
+    /// Captured and canceled both.
+    #[error("a payment cannot be both captured and canceled")]
+    Contradiction,
+}
+
+/// A decision about an escrow.
+pub type EscrowDecision = Decision<Escrow, Effect, Reason>;
+
+/// Decides what a command or a fact does.
+#[must_use]
+pub fn decide(escrow: &Escrow, input: &Input, now: UnixSeconds) -> EscrowDecision {
+    let next = match input {
+        Input::Command(command) => commanded(escrow, command, now),
+        Input::Fact(fact) => merge::merge(escrow, fact),
+    };
+    match next {
+        Ok(next) => settle(escrow, next, input),
+        Err(reason) => Decision::Refused(reason),
+    }
+}
+
+/// Begins and drops jobs until plan and jobs agree, and collects what follows from the difference.
+fn settle(before: &Escrow, mut next: Escrow, input: &Input) -> EscrowDecision {
+    let plan = next.plan();
+    if !next.is_frozen() {
+        next.jobs
+            .retain(|_, job| job.standing == Standing::Open || plan.contains(&(job.task.clone(), job.amount)));
+    }
+    let mut begun = Vec::new();
+    for (task, amount) in plan {
+        if next.job_on(&task).is_some() || next.is_barred(&task) {
+            continue;
+        }
+        next.jobs_begun = next.jobs_begun.saturating_add(1);
+        let job = Job {
+            task: task.clone(),
+            amount,
+            standing: Standing::Open,
+        };
+        next.jobs.insert(next.jobs_begun, job);
+        begun.push(Effect::Begin {
+            number: next.jobs_begun,
+            task,
+            amount: Money::new(amount, next.terms.split.amount().currency),
+        });
+    }
+    next.status = next.derive_status();
+    let told = matches!(input, Input::Fact(Fact::PayoutFailed(_) | Fact::TransferFailed { .. }));
+    if next == *before && !told {
+        return Decision::AlreadyApplied;
+    }
+    let mut effects: Vec<Effect> = ledger::postings(before, &next).into_iter().map(Effect::Post).collect();
+    effects.extend(begun);
+    effects.extend(notices(before, &next, input).into_iter().map(Effect::Notify));
+    Decision::Apply { next, effects }
+}
+
+fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Escrow, Reason> {
+    use EscrowStatus::{
+        AwaitingPayment, Canceled, Disputed, Distributed, Held, PaymentFailed, PendingUserSetup, Processing, Refunded,
+        Refunding, Reversed, TransferFailed,
+    };
+    let wrong = Err(Reason::WrongStatus(escrow.status));
+    match (escrow.status, command) {
+        (Held, Command::Release) => release(escrow, now),
+        (Reversed, Command::Release) => release_again(escrow),
+        (
+            AwaitingPayment | Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded
+            | PaymentFailed | Canceled | Disputed,
+            Command::Release,
+        ) => wrong,
+        (
+            AwaitingPayment | PaymentFailed | Held | Distributed | TransferFailed | PendingUserSetup | Reversed,
+            Command::Refund(amount),
+        ) => refund(escrow, *amount),
+        (Processing | Refunding | Refunded | Canceled | Disputed, Command::Refund(_)) => wrong,
+        (AwaitingPayment | PaymentFailed | Held, Command::Expire) if now < escrow.terms.expires_at => {
+            Err(Reason::NotExpired)
+        }
+        (AwaitingPayment | PaymentFailed | Held, Command::Expire) => refund(escrow, None),
+        (
+            Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded | Canceled | Reversed
+            | Disputed,
+            Command::Expire,
+        ) => wrong,
+        (Held, Command::SecureAuthorization) => secure(escrow, now),
+        (
+            AwaitingPayment | Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded
+            | PaymentFailed | Canceled | Reversed | Disputed,
+            Command::SecureAuthorization,
+        ) => wrong,
+        (
+            Canceled | Refunded | Distributed | AwaitingPayment | PaymentFailed,
+            Command::Retry { .. } | Command::BearLoss(_),
+        ) => wrong,
+        (
+            Held | Processing | TransferFailed | PendingUserSetup | Refunding | Reversed | Disputed,
+            Command::Retry { job },
+        ) => retry(escrow, *job),
+        (
+            Held | Processing | TransferFailed | PendingUserSetup | Refunding | Reversed | Disputed,
+            Command::BearLoss(account),
+        ) => bear_loss(escrow, account),
+    }
+}
+
+fn asking(escrow: &Escrow, asked: Asked) -> Escrow {
+    Escrow {
+        asked,
+        ..escrow.clone()
+    }
+}
+
+fn release(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
+    let ends = escrow.payment.authorized.flatten();
+    if now >= escrow.terms.expires_at {
+        return Err(Reason::Expired);
+    }
+    if escrow.payment.captured.is_none() && ends.is_some_and(|ends| now >= ends) {
+        return Err(Reason::AuthorizationEnded);
+    }
+    let mut next = escrow.clone();
+    next.asked.release = true;
+    entitle(&mut next);
+    Ok(next)
+}
+
+/// After a reversal from outside, or a dispute that was won late: pays again what was taken back.
+fn release_again(escrow: &Escrow) -> Result<Escrow, Reason> {
+    let mut with_targets = escrow.recipients.iter().zip(escrow.targets());
+    if !escrow.asked.release || escrow.is_busy() || with_targets.all(|(recipient, target)| recipient.net() >= target) {
+        return Err(Reason::WrongStatus(escrow.status));
+    }
+    let mut next = escrow.clone();
+    entitle(&mut next);
+    Ok(next)
+}
+
+/// Allows one transfer to everybody who has less than it is to have.
+fn entitle(escrow: &mut Escrow) {
+    let targets = escrow.targets();
+    for (recipient, target) in escrow.recipients.iter_mut().zip(targets) {
+        if recipient.net() < target {
+            recipient.entitled = recipient.had().saturating_add(1);
+        }
+    }
+}
+
+fn refund(escrow: &Escrow, amount: Option<i64>) -> Result<Escrow, Reason> {
+    if escrow.is_busy() {
+        return Err(Reason::Busy);
+    }
+    let whole = escrow.terms.split.amount();
+    let refundable = if escrow.payment.captured.is_some() {
+        escrow.refundable()
+    } else {
+        whole.minor
+    };
+    let amount = amount.unwrap_or(refundable);
+    if amount <= 0 {
+        return Err(Reason::NotPositive);
+    }
+    if amount > refundable {
+        return Err(Reason::OverRefundable { refundable });
+    }
+    let unit = whole.currency.charge_unit();
+    if amount.checked_rem(unit) != Some(0) && amount != refundable {
+        return Err(Reason::Granularity { unit });
+    }
+    let asked = if escrow.payment.captured.is_some() {
+        Asked {
+            refund: escrow.refunded.total().saturating_add(amount),
+            ..escrow.asked
+        }
+    } else if amount == whole.minor {
+        Asked {
+            cancel: true,
+            ..escrow.asked
+        }
+    } else {
+        return Err(Reason::PartBeforeCapture);
+    };
+    Ok(asking(escrow, asked))
+}
+
+fn secure(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
+    let is_near = |ends: UnixSeconds| now >= ends.plus(CAPTURE_MARGIN.saturating_neg());
+    let ends = escrow.payment.authorized.flatten();
+    let is_due = escrow.payment.captured.is_none() && ends.is_some_and(is_near);
+    match escrow.terms.on_authorization_expiry {
+        OnAuthorizationExpiry::Capture if is_due => Ok(asking(
+            escrow,
+            Asked {
+                secure: true,
+                ..escrow.asked
+            },
+        )),
+        OnAuthorizationExpiry::Capture | OnAuthorizationExpiry::Refuse => Err(Reason::NothingToSecure),
+    }
+}
+
+fn retry(escrow: &Escrow, number: u32) -> Result<Escrow, Reason> {
+    if escrow.is_frozen() {
+        return Err(Reason::WrongStatus(escrow.status));
+    }
+    let mut next = escrow.clone();
+    let job = next.jobs.get_mut(&number).ok_or(Reason::NothingToRetry)?;
+    match job.standing {
+        Standing::Open => Err(Reason::NothingToRetry),
+        Standing::Refused(_) | Standing::GivenUp(_) => {
+            job.standing = Standing::Open;
+            Ok(next)
+        }
+    }
+}
+
+fn bear_loss(escrow: &Escrow, account: &AccountId) -> Result<Escrow, Reason> {
+    let mut next = escrow.clone();
+    let is_given_up =
+        |job: &Job| matches!(&job.task, Task::Reverse(of, _) if of == account) && job.standing != Standing::Open;
+    let lost: i64 = next
+        .jobs
+        .values()
+        .filter(|job| is_given_up(job))
+        .map(|job| job.amount)
+        .sum();
+    if lost == 0 {
+        return Err(Reason::NoLossToBear);
+    }
+    merge::write_off(&mut next, account, lost);
+    Ok(next)
+}
+
+fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for (id, dispute) in &next.disputes {
+        let was = before.disputes.get(id).map(|known| known.stage);
+        match (was, dispute.stage) {
+            (was, now) if was == Some(now) => {}
+            (Some(DisputeStage::Lost), DisputeStage::Won) => notices.push(Notice::DisputeWonLate(id.clone())),
+            (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
+            (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
+            (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
+        }
+    }
+    let of_job = |task: &Task| next.job_on(task).map_or(0, |(_, job)| job.amount);
+    let outside = |told: i64, ours: i64, task: &Task| told > ours.saturating_add(of_job(task));
+    if next.refunded.told > before.refunded.told && outside(next.refunded.told, next.refunded.of_ours(), &Task::Refund)
+    {
+        notices.push(Notice::RefundedOutside);
+    }
+    for ((recipient, was), part) in next
+        .recipients
+        .iter()
+        .zip(&before.recipients)
+        .zip(next.terms.split.parts())
+    {
+        for (id, transfer) in &recipient.transfers {
+            let known = was.transfers.get(id).map_or(0, |known| known.reversed.told);
+            let task = Task::Reverse(recipient.account.clone(), id.clone());
+            if transfer.reversed.told > known && outside(transfer.reversed.told, transfer.reversed.of_ours(), &task) {
+                notices.push(Notice::ReversedOutside(id.clone()));
+            }
+        }
+        notices.extend(of_recipient(recipient, was, part.amount));
+    }
+    for (number, job) in &next.jobs {
+        let stands = before.jobs.get(number).map(|known| known.standing);
+        if matches!(job.standing, Standing::GivenUp(_)) && stands != Some(job.standing) {
+            notices.push(Notice::GaveUp(job.task.clone()));
+        }
+    }
+    if let Input::Fact(Fact::PayoutFailed(account) | Fact::TransferFailed { account, .. }) = input {
+        notices.push(Notice::PayoutTrouble(account.clone()));
+    }
+    notices
+}
+
+fn of_recipient(recipient: &Recipient, was: &Recipient, part: i64) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if recipient.net() > part && recipient.net() > was.net() {
+        notices.push(Notice::Overpaid(recipient.account.clone()));
+    }
+    let is_barred = matches!(recipient.readiness, Readiness::NotReady(_)) && recipient.readiness != was.readiness;
+    if is_barred {
+        notices.push(Notice::RecipientNotReady(recipient.account.clone()));
+    }
+    if recipient.written_off > was.written_off {
+        notices.push(Notice::LossBooked(recipient.account.clone()));
+    }
+    notices
+}
+
+/// Whether a refusal bars the recipient, rather than this one call.
+pub(super) const fn bars_the_recipient(failure: Failure) -> bool {
+    match failure.class {
+        ErrorClass::RecipientNotReady => true,
+        ErrorClass::Transient
+        | ErrorClass::Permanent
+        | ErrorClass::MayBeDone
+        | ErrorClass::NotStarted
+        | ErrorClass::InProgress => false,
+    }
+}
+
+/// What a job's call comes to, for the merge: kept here, beside the commands that begin the jobs.
+pub(super) fn standing_after(outcome: &JobOutcome) -> Option<Standing> {
+    match outcome {
+        JobOutcome::Done(_) | JobOutcome::Dropped => None,
+        JobOutcome::Refused(failure) => Some(Standing::Refused(*failure)),
+        JobOutcome::GivenUp(failure) => Some(Standing::GivenUp(*failure)),
+    }
+}

@@ -1,0 +1,461 @@
+//! An escrow: its terms, what is known of its money, what was asked of it, and the jobs that are under way.
+//!
+//! As in billing, the status is *derived*: from the facts, which are merged without regard to order, and from what was asked. What
+//! has to be done next is derived as well ([`Escrow::plan`]): the difference between what each recipient has and what it is to have.
+//! So no order of webhooks and answers leads anywhere else, and a fact that nobody foresaw (a refund made in the dashboard) leads to
+//! the right corrections by itself.
+//!
+//! What is to be, for each recipient, is its part of the split less its part of everything that went back or is to go back to the
+//! payer, by refund or lost dispute ([`Split::returned`]).
+
+use std::collections::BTreeMap;
+
+use super::facts::{Cumulative, Dispute, DisputeStage, Payment, Readiness, Recipient};
+use super::failure::Failure;
+use super::operation::Wish;
+#[cfg(doc)]
+use super::split::Split;
+use super::state::{EscrowStatus, RecipientStatus};
+use super::terms::Terms;
+use crate::ids::{AccountId, DisputeId, TransferId};
+use crate::words::words;
+
+/// An escrow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Escrow {
+    /// What it was created with.
+    pub terms: Terms,
+    /// The status that was announced last.
+    pub status: EscrowStatus,
+    /// The payment.
+    pub payment: Payment,
+    /// What was refunded, in minor units.
+    pub refunded: Cumulative,
+    /// Its disputes.
+    pub disputes: BTreeMap<DisputeId, Dispute>,
+    /// Its recipients, in the order of the split.
+    pub recipients: Vec<Recipient>,
+    /// What was asked of it.
+    pub asked: Asked,
+    /// The jobs that are not done, by number. A job's operation has the same life.
+    pub jobs: BTreeMap<u32, Job>,
+    /// How many jobs were begun; the number of the last one.
+    pub jobs_begun: u32,
+}
+
+/// What was asked of an escrow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// It was released.
+    pub release: bool,
+    /// How much is to be refunded, all together, in minor units.
+    pub refund: i64,
+    /// It is to be canceled before it is captured.
+    pub cancel: bool,
+    /// It is to be captured before its authorisation ends.
+    pub secure: bool,
+}
+
+/// A call that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Job {
+    /// On what.
+    pub task: Task,
+    /// How much, in minor units.
+    pub amount: i64,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+words! {
+    /// The kind of a job, and of its operation.
+    TaskKind {
+        /// Capture the payment.
+        Capture => "capture",
+        /// Cancel the payment.
+        Cancel => "cancel",
+        /// Pay a recipient.
+        Transfer => "transfer",
+        /// Take a transfer back.
+        Reverse => "reverse",
+        /// Refund the charge.
+        Refund => "refund",
+    }
+}
+
+/// What a job works on. There is at most one job on each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// The payment, to capture it.
+    Capture,
+    /// The payment, to cancel it.
+    Cancel,
+    /// A recipient, to pay it.
+    Transfer(AccountId),
+    /// A transfer, to take it back.
+    Reverse(AccountId, TransferId),
+    /// The charge, to refund it.
+    Refund,
+}
+
+impl Task {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> TaskKind {
+        match self {
+            Self::Capture => TaskKind::Capture,
+            Self::Cancel => TaskKind::Cancel,
+            Self::Transfer(_) => TaskKind::Transfer,
+            Self::Reverse(..) => TaskKind::Reverse,
+            Self::Refund => TaskKind::Refund,
+        }
+    }
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Its call is to be made, is being made, or was made and nobody knows.
+    Open,
+    /// Its call was refused and can be made again.
+    Refused(Failure),
+    /// Its call waits for a person.
+    GivenUp(Option<Failure>),
+}
+
+impl Escrow {
+    /// An escrow that was just created.
+    #[must_use]
+    pub fn new(terms: Terms) -> Self {
+        let recipients = terms.split.parts().iter();
+        Self {
+            recipients: recipients.map(|part| Recipient::new(part.account.clone())).collect(),
+            terms,
+            status: EscrowStatus::AwaitingPayment,
+            payment: Payment::default(),
+            refunded: Cumulative::default(),
+            disputes: BTreeMap::new(),
+            asked: Asked::default(),
+            jobs: BTreeMap::new(),
+            jobs_begun: 0,
+        }
+    }
+
+    /// What was captured, in minor units.
+    #[must_use]
+    pub fn captured(&self) -> i64 {
+        self.payment.captured.unwrap_or_default()
+    }
+
+    /// What the payer's banks have taken for good.
+    #[must_use]
+    pub fn lost(&self) -> i64 {
+        self.in_stage(DisputeStage::Lost)
+    }
+
+    /// What is disputed and not decided.
+    #[must_use]
+    pub fn in_dispute(&self) -> i64 {
+        self.in_stage(DisputeStage::Open)
+    }
+
+    fn in_stage(&self, stage: DisputeStage) -> i64 {
+        let there = self.disputes.values().filter(|dispute| dispute.stage == stage);
+        there.map(|dispute| dispute.amount).fold(0, i64::saturating_add)
+    }
+
+    /// Whether a dispute is open.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.disputes
+            .values()
+            .any(|dispute| dispute.stage == DisputeStage::Open)
+    }
+
+    /// What has gone back to the payer: refunded, lost, or never taken although it was authorised.
+    #[must_use]
+    pub fn given_back(&self) -> i64 {
+        let never_taken = self.payment.captured.map_or(0, |captured| {
+            self.terms.split.amount().minor.saturating_sub(captured).max(0)
+        });
+        never_taken
+            .saturating_add(self.refunded.total())
+            .saturating_add(self.lost())
+    }
+
+    /// What is left that could still be refunded, in minor units.
+    #[must_use]
+    pub fn refundable(&self) -> i64 {
+        let left = self.captured().saturating_sub(self.refunded.total());
+        left.saturating_sub(self.lost()).max(0)
+    }
+
+    /// What was asked to be refunded and was not yet, in minor units. A payment that was to be canceled and was captured first is
+    /// refunded.
+    #[must_use]
+    pub fn refund_due(&self) -> i64 {
+        let asked = if self.asked.cancel {
+            self.captured()
+        } else {
+            self.asked.refund
+        };
+        let due = asked.saturating_sub(self.refunded.total());
+        due.min(self.refundable()).max(0)
+    }
+
+    /// What will have gone back to the payer once everything that was asked for is done.
+    fn to_be_given_back(&self) -> i64 {
+        self.given_back().saturating_add(self.refund_due())
+    }
+
+    /// What each recipient is to have once everything that was asked for is done, in the order of the recipients.
+    #[must_use]
+    pub fn targets(&self) -> Vec<i64> {
+        let returned = self.terms.split.returned(self.to_be_given_back());
+        let parts = self.terms.split.parts().iter();
+        parts
+            .zip(returned.parts)
+            .map(|(part, back)| part.amount.saturating_sub(back))
+            .collect()
+    }
+
+    /// Everything that is to be done now. The same facts always give the same plan; jobs that are open already are in it as well, and
+    /// transfers to recipients that cannot receive yet ([`Self::is_barred`]).
+    #[must_use]
+    pub fn plan(&self) -> Vec<(Task, i64)> {
+        if self.is_frozen() {
+            return Vec::new();
+        }
+        if self.payment.captured.is_none() {
+            return self.before_capture();
+        }
+        let reversals = self.reversals();
+        if !reversals.is_empty() {
+            return reversals;
+        }
+        if self.refund_due() > 0 {
+            return vec![(Task::Refund, self.refund_due())];
+        }
+        self.transfers()
+    }
+
+    fn before_capture(&self) -> Vec<(Task, i64)> {
+        let amount = self.terms.split.amount().minor;
+        let is_authorized = self.payment.authorized.is_some();
+        if self.payment.canceled {
+            Vec::new()
+        } else if self.asked.cancel {
+            vec![(Task::Cancel, amount)]
+        } else if is_authorized && (self.asked.release || self.asked.secure) {
+            vec![(Task::Capture, amount)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// What recipients have beyond their targets because it went back to the payer, or is to go back. The newest transfer is taken
+    /// back first.
+    fn reversals(&self) -> Vec<(Task, i64)> {
+        if self.to_be_given_back() == 0 {
+            return Vec::new();
+        }
+        let mut reversals = Vec::new();
+        for (recipient, target) in self.recipients.iter().zip(self.targets()) {
+            let mut over = recipient
+                .net()
+                .saturating_sub(target)
+                .saturating_sub(recipient.written_off);
+            for (id, transfer) in recipient.transfers.iter().rev() {
+                let amount = over.min(transfer.net());
+                if amount > 0 {
+                    reversals.push((Task::Reverse(recipient.account.clone(), id.clone()), amount));
+                    over = over.saturating_sub(amount);
+                }
+            }
+        }
+        reversals
+    }
+
+    fn transfers(&self) -> Vec<(Task, i64)> {
+        let with_targets = self.recipients.iter().zip(self.targets());
+        with_targets
+            .filter(|(recipient, _)| recipient.is_owed())
+            .map(|(recipient, target)| {
+                let amount = target.saturating_sub(recipient.net());
+                (Task::Transfer(recipient.account.clone()), amount)
+            })
+            .filter(|(_, amount)| *amount > 0)
+            .collect()
+    }
+
+    /// Whether a task has to wait for its recipient to be able to receive.
+    #[must_use]
+    pub fn is_barred(&self, task: &Task) -> bool {
+        let cannot = |account: &AccountId| {
+            let mut recipients = self.recipients.iter().filter(|recipient| recipient.account == *account);
+            recipients.any(|recipient| matches!(recipient.readiness, Readiness::NotReady(_)))
+        };
+        match task {
+            Task::Transfer(account) => cannot(account),
+            Task::Capture | Task::Cancel | Task::Reverse(..) | Task::Refund => false,
+        }
+    }
+
+    /// The job on a task.
+    #[must_use]
+    pub fn job_on(&self, task: &Task) -> Option<(u32, &Job)> {
+        self.jobs
+            .iter()
+            .find(|(_, job)| job.task == *task)
+            .map(|(number, job)| (*number, job))
+    }
+
+    /// Whether any call is to be made, is being made, or has an unknown outcome.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.jobs.values().any(|job| job.standing == Standing::Open)
+    }
+
+    /// What the escrow wants of a job's operation at this moment: to be asked in the transaction that picks it up.
+    #[must_use]
+    pub fn wish(&self, number: u32) -> Wish {
+        let Some(job) = self.jobs.get(&number) else {
+            return Wish::Withdrawn;
+        };
+        match job.standing {
+            Standing::Refused(_) | Standing::GivenUp(_) => Wish::OnHold,
+            Standing::Open if self.is_barred(&job.task) => Wish::Withdrawn,
+            Standing::Open if self.plan().contains(&(job.task.clone(), job.amount)) => Wish::Wanted,
+            Standing::Open if self.is_frozen() => Wish::OnHold,
+            Standing::Open => Wish::Withdrawn,
+        }
+    }
+
+    /// Where the share of each recipient stands, in the order of the recipients.
+    #[must_use]
+    pub fn recipient_statuses(&self) -> Vec<RecipientStatus> {
+        let with_targets = self.recipients.iter().zip(self.targets());
+        with_targets
+            .map(|(recipient, target)| self.recipient_status(recipient, target))
+            .collect()
+    }
+
+    fn recipient_status(&self, recipient: &Recipient, target: i64) -> RecipientStatus {
+        let mut reversal = None;
+        for job in self.jobs.values() {
+            match &job.task {
+                Task::Transfer(account) if *account == recipient.account && job.standing == Standing::Open => {
+                    return RecipientStatus::Paying;
+                }
+                Task::Reverse(account, _) if *account == recipient.account => {
+                    reversal = reversal.max(Some(job.standing))
+                }
+                Task::Transfer(_) | Task::Reverse(..) | Task::Capture | Task::Cancel | Task::Refund => {}
+            }
+        }
+        match reversal {
+            Some(Standing::Open) => return RecipientStatus::Reversing,
+            Some(Standing::Refused(_) | Standing::GivenUp(_)) => return RecipientStatus::ReversalFailed,
+            None => {}
+        }
+        let net = recipient.net();
+        let was_refused = self.job_on(&Task::Transfer(recipient.account.clone())).is_some();
+        if net < target {
+            match (recipient.is_owed(), recipient.readiness) {
+                (true, Readiness::NotReady(_)) => RecipientStatus::PendingUserSetup,
+                (true, Readiness::Unknown | Readiness::Ready) if was_refused => RecipientStatus::TransferFailed,
+                (true, Readiness::Unknown | Readiness::Ready) => RecipientStatus::Waiting,
+                // It had its release, and what it got or was to get was taken back.
+                (false, Readiness::Unknown | Readiness::Ready | Readiness::NotReady(_)) if self.asked.release => {
+                    RecipientStatus::Reversed
+                }
+                (false, Readiness::Unknown | Readiness::Ready | Readiness::NotReady(_)) => RecipientStatus::Waiting,
+            }
+        } else if net > 0 {
+            RecipientStatus::Paid
+        } else if recipient.transfers.is_empty() {
+            RecipientStatus::Returned
+        } else {
+            RecipientStatus::Reversed
+        }
+    }
+
+    /// The status that the facts and what was asked come to.
+    #[must_use]
+    pub fn derive_status(&self) -> EscrowStatus {
+        match self.payment.captured {
+            None => self.status_before_capture(),
+            Some(captured) => self.status_after_capture(captured),
+        }
+    }
+
+    fn status_before_capture(&self) -> EscrowStatus {
+        if self.payment.canceled {
+            EscrowStatus::Canceled
+        } else if self.is_frozen() {
+            EscrowStatus::Disputed
+        } else if self.asked.cancel {
+            EscrowStatus::Refunding
+        } else if self.payment.authorized.is_some() {
+            if self.asked.release {
+                EscrowStatus::Processing
+            } else {
+                EscrowStatus::Held
+            }
+        } else if self.payment.failed {
+            EscrowStatus::PaymentFailed
+        } else {
+            EscrowStatus::AwaitingPayment
+        }
+    }
+
+    fn status_after_capture(&self, captured: i64) -> EscrowStatus {
+        let lost = self.lost();
+        let is_taking_back = !self.reversals().is_empty();
+        let back = self.refunded.total().saturating_add(lost);
+        if self.is_frozen() || (is_taking_back && lost > 0) {
+            EscrowStatus::Disputed
+        } else if is_taking_back || self.refund_due() > 0 {
+            EscrowStatus::Refunding
+        } else if back >= captured {
+            if lost > 0 {
+                EscrowStatus::Reversed
+            } else {
+                EscrowStatus::Refunded
+            }
+        } else if !self.asked.release {
+            EscrowStatus::Held
+        } else {
+            self.status_of_release()
+        }
+    }
+
+    /// What concerns one recipient only does not hide what concerns another: whatever is still moving comes first, then what failed.
+    fn status_of_release(&self) -> EscrowStatus {
+        let statuses = self.recipient_statuses();
+        let any = |status| statuses.contains(&status);
+        if any(RecipientStatus::Paying) || any(RecipientStatus::Waiting) {
+            EscrowStatus::Processing
+        } else if any(RecipientStatus::TransferFailed) {
+            EscrowStatus::TransferFailed
+        } else if any(RecipientStatus::PendingUserSetup) {
+            EscrowStatus::PendingUserSetup
+        } else if statuses
+            .iter()
+            .any(|status| matches!(status, RecipientStatus::Reversed))
+            && !self.is_settled()
+        {
+            EscrowStatus::Reversed
+        } else {
+            EscrowStatus::Distributed
+        }
+    }
+
+    /// Whether every recipient has what it is to have.
+    fn is_settled(&self) -> bool {
+        self.recipients
+            .iter()
+            .zip(self.targets())
+            .all(|(recipient, target)| recipient.net() >= target)
+    }
+}

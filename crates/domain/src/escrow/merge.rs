@@ -1,0 +1,253 @@
+//! How a fact is merged into an escrow. Nothing here looks at the status: a fact is true whatever it is.
+
+use super::decide::{Reason, bars_the_recipient, standing_after};
+use super::facts::{Dispute, Payment, Readiness, Recipient, Transfer};
+use super::held::{Asked, Escrow, Job, Standing, Task};
+use super::input::{Fact, JobOutcome};
+use crate::ids::{AccountId, TransferId};
+use crate::money::Money;
+
+/// The escrow with the fact merged in.
+///
+/// # Errors
+/// When the fact cannot be about this escrow: another currency, a negative amount, an account that is no recipient, or a payment both
+/// captured and canceled.
+pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
+    let mut next = escrow.clone();
+    match fact {
+        Fact::PaymentFailed => pay(
+            &mut next,
+            Payment {
+                failed: true,
+                ..Payment::default()
+            },
+        )?,
+        Fact::Authorized { capture_before } => {
+            pay(
+                &mut next,
+                Payment {
+                    authorized: Some(*capture_before),
+                    ..Payment::default()
+                },
+            )?;
+        }
+        Fact::Captured(amount) => {
+            let captured = Some(minor(escrow, *amount)?);
+            pay(
+                &mut next,
+                Payment {
+                    captured,
+                    ..Payment::default()
+                },
+            )?;
+        }
+        Fact::PaymentCanceled => pay(
+            &mut next,
+            Payment {
+                canceled: true,
+                ..Payment::default()
+            },
+        )?,
+        Fact::Refunded(total) => next.refunded.tell(minor(escrow, *total)?),
+        Fact::Disputed { dispute, stage, amount } => {
+            let told = Dispute {
+                stage: *stage,
+                amount: minor(escrow, *amount)?,
+            };
+            next.disputes
+                .entry(dispute.clone())
+                .and_modify(|known| *known = known.merge(told))
+                .or_insert(told);
+        }
+        Fact::Transferred {
+            account,
+            transfer,
+            amount,
+        } => {
+            transferred(&mut next, account, transfer, minor(escrow, *amount)?)?;
+        }
+        Fact::TransferReversed {
+            account,
+            transfer,
+            amount,
+            total,
+        } => {
+            let total = minor(escrow, *total)?;
+            transferred(&mut next, account, transfer, minor(escrow, *amount)?)?
+                .reversed
+                .tell(total);
+        }
+        Fact::TransferFailed {
+            account,
+            transfer,
+            amount,
+        } => {
+            let amount = minor(escrow, *amount)?;
+            let known = transferred(&mut next, account, transfer, amount)?;
+            known.reversed.tell(amount);
+            known.failed = true;
+        }
+        Fact::AccountSeen { account, readiness, at } => {
+            recipient(&mut next, account)?.see(*readiness, *at);
+            reopen_when_ready(&mut next, account);
+        }
+        Fact::PayoutFailed(account) => {
+            recipient(&mut next, account)?;
+        }
+        Fact::JobDone { job, outcome } => job_done(&mut next, *job, outcome)?,
+    }
+    Ok(next)
+}
+
+fn minor(escrow: &Escrow, amount: Money) -> Result<i64, Reason> {
+    if amount.currency != escrow.terms.split.amount().currency {
+        return Err(Reason::CurrencyMismatch);
+    }
+    if amount.minor < 0 {
+        return Err(Reason::NegativeAmount);
+    }
+    Ok(amount.minor)
+}
+
+fn pay(escrow: &mut Escrow, told: Payment) -> Result<(), Reason> {
+    let merged = escrow.payment.merge(told);
+    if merged.captured.is_some() && merged.canceled {
+        return Err(Reason::Contradiction);
+    }
+    escrow.payment = merged;
+    Ok(())
+}
+
+fn recipient<'e>(escrow: &'e mut Escrow, account: &AccountId) -> Result<&'e mut Recipient, Reason> {
+    let mut recipients = escrow.recipients.iter_mut();
+    recipients
+        .find(|recipient| recipient.account == *account)
+        .ok_or(Reason::UnknownRecipient)
+}
+
+fn transferred<'e>(
+    escrow: &'e mut Escrow,
+    account: &AccountId,
+    transfer: &TransferId,
+    amount: i64,
+) -> Result<&'e mut Transfer, Reason> {
+    let known = recipient(escrow, account)?
+        .transfers
+        .entry(transfer.clone())
+        .or_default();
+    known.amount = known.amount.max(amount);
+    Ok(known)
+}
+
+/// A recipient that can receive again is paid by itself: the refusal that its readiness answers is forgotten.
+fn reopen_when_ready(escrow: &mut Escrow, account: &AccountId) {
+    let is_ready = escrow
+        .recipients
+        .iter()
+        .any(|recipient| recipient.account == *account && recipient.readiness == Readiness::Ready);
+    for job in escrow.jobs.values_mut() {
+        let is_barred = matches!(job.standing, Standing::Refused(failure) if bars_the_recipient(failure));
+        if is_ready && is_barred && job.task == Task::Transfer(account.clone()) {
+            job.standing = Standing::Open;
+        }
+    }
+}
+
+fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<(), Reason> {
+    let Some(job) = escrow.jobs.get(&number).cloned() else {
+        // It was let go, or its outcome is known.
+        return Ok(());
+    };
+    match standing_after(outcome) {
+        Some(standing) => refused(escrow, number, &job, standing),
+        None => {
+            escrow.jobs.remove(&number);
+            match outcome {
+                JobOutcome::Done(transfer) => done(escrow, number, &job, transfer.as_ref()),
+                JobOutcome::Dropped | JobOutcome::Refused(_) | JobOutcome::GivenUp(_) => Ok(()),
+            }
+        }
+    }
+}
+
+fn done(escrow: &mut Escrow, number: u32, job: &Job, made: Option<&TransferId>) -> Result<(), Reason> {
+    match &job.task {
+        Task::Capture => pay(
+            escrow,
+            Payment {
+                captured: Some(job.amount),
+                ..Payment::default()
+            },
+        ),
+        Task::Cancel => pay(
+            escrow,
+            Payment {
+                canceled: true,
+                ..Payment::default()
+            },
+        ),
+        Task::Refund => {
+            escrow.refunded.ours.insert(number, job.amount);
+            Ok(())
+        }
+        Task::Transfer(account) => {
+            let made = made.ok_or(Reason::Contradiction)?;
+            transferred(escrow, account, made, job.amount).map(|_| ())
+        }
+        Task::Reverse(account, transfer) => {
+            let known = transferred(escrow, account, transfer, 0)?;
+            known.reversed.ours.insert(number, job.amount);
+            Ok(())
+        }
+    }
+}
+
+fn refused(escrow: &mut Escrow, number: u32, job: &Job, standing: Standing) -> Result<(), Reason> {
+    match &job.task {
+        // Back to held: whoever releases again asks for a new capture (ESC-5).
+        Task::Capture => {
+            escrow.jobs.remove(&number);
+            if escrow.payment.captured.is_none() {
+                escrow.asked = Asked {
+                    release: false,
+                    secure: false,
+                    ..escrow.asked
+                };
+                escrow
+                    .recipients
+                    .iter_mut()
+                    .for_each(|recipient| recipient.entitled = 0);
+            }
+            return Ok(());
+        }
+        Task::Transfer(account) => {
+            if let Standing::Refused(failure) = standing
+                && bars_the_recipient(failure)
+            {
+                recipient(escrow, account)?.readiness = Readiness::NotReady(failure.code);
+            }
+        }
+        // What a lost dispute took and the recipient no longer has is a loss at once: nobody can decide otherwise.
+        Task::Reverse(account, _) if escrow.lost() > 0 && matches!(standing, Standing::GivenUp(_)) => {
+            escrow.jobs.remove(&number);
+            write_off(escrow, account, job.amount);
+            return Ok(());
+        }
+        Task::Reverse(..) | Task::Cancel | Task::Refund => {}
+    }
+    if let Some(job) = escrow.jobs.get_mut(&number) {
+        job.standing = standing;
+    }
+    Ok(())
+}
+
+/// Books that this much will not be taken back.
+pub(super) fn write_off(escrow: &mut Escrow, account: &AccountId, amount: i64) {
+    for recipient in escrow
+        .recipients
+        .iter_mut()
+        .filter(|recipient| recipient.account == *account)
+    {
+        recipient.written_off = recipient.written_off.saturating_add(amount);
+    }
+}
