@@ -44,6 +44,7 @@ migrations! {
     2 "0002_events",
     3 "0003_billing",
     4 "0004_outbox_and_alerts",
+    6 "0006_speed",
 }
 
 /// How many months of partitions are kept ahead.
