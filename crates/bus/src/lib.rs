@@ -3,12 +3,13 @@
 //! - [`topology`]: exchanges, queues and bindings as data, declared idempotently.
 //! - [`Publisher`]: confirmed publishing that reconnects by itself and refuses at once when the broker is away.
 //! - [`consumer`]: batches, verdicts, delayed retries, parking, drain.
-//! - [`parked`]: looking at parked messages and sending them back.
+//! - [`parked`]: looking at parked messages and sending them back; [`Backlog`]: how much work waits.
 //! - [`relay`] and [`relay_outbox`]: the outbox on its way to the broker.
 //! - [`AlertRaiser`]: alerts from anywhere, merged by key.
 //! - [`Worker`]: what a service that uses all of this is made of, and how it ends.
 
 mod alerts;
+mod backlog;
 mod connection;
 pub mod consumer;
 mod database;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 pub use alerts::{ALERT_TYPE, AlertFallback, AlertMessage, AlertRaiser, AlertRaiserConfig, FallbackResult};
+pub use backlog::{Backlog, BacklogError};
 pub use connection::{BrokerConfig, ConnectError};
 pub use consumer::{BatchHandler, ConsumerSpec, Drained};
 pub use database::{DatabaseWatch, alert_row, alerts_into};

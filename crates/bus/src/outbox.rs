@@ -5,7 +5,8 @@
 //! take as it is (no queue is bound for it) is set aside for a while, after an alert: it holds up nobody, and goes out by itself
 //! once somebody has bound the queue.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use db::outbox::{OutboxRow, claim_outbox_batch_in_txn, count_outbox, delete_outbox_in_txn, postpone_outbox_in_txn};
@@ -18,24 +19,55 @@ use crate::relay::{self, RelaySpec, Round, publish_all};
 
 /// Messages that one round publishes at most.
 const ROUND: i64 = 256;
+/// What waits is counted for the metric, and no more often than this.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How long a message that the broker refuses for good is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(300);
 
 /// Relays the outbox of a database until cancelled. Any number of relays may run: one works at a time.
 pub async fn relay_outbox(spec: RelaySpec, database: Database, cancel: CancellationToken) {
-    let rounds = spec.clone();
+    let (rounds, counts) = (spec.clone(), Counts::default());
     let round = move || {
-        let (database, spec) = (database.clone(), rounds.clone());
-        async move { run_round(&database, &spec).await }
+        let (database, spec, counts) = (database.clone(), rounds.clone(), counts.clone());
+        async move { run_round(&database, &spec, &counts).await }
     };
     relay::run(spec, round, cancel).await;
 }
 
-async fn run_round(database: &Database, spec: &RelaySpec) -> Result<Round, DbError> {
+/// When the outbox was counted last.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<Option<Instant>>>);
+
+impl Counts {
+    fn are_due(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|last| last.elapsed() >= COUNT_EVERY)
+    }
+
+    fn counted(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+}
+
+async fn run_round(database: &Database, spec: &RelaySpec, counts: &Counts) -> Result<Round, DbError> {
+    let round = publish_round(database, spec).await?;
+    if !counts.are_due() {
+        return Ok(round);
+    }
+    let pending = count_outbox(&database.conn().await?).await?;
+    counts.counted();
+    Ok(Round {
+        pending: Some(u64::try_from(pending).unwrap_or(0)),
+        ..round
+    })
+}
+
+async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, DbError> {
     database
         .transact(|txn| {
             in_txn(async move {
                 let rows = claim_outbox_batch_in_txn(txn, ROUND).await?.unwrap_or_default();
+                let more = i64::try_from(rows.len()).is_ok_and(|claimed| claimed == ROUND);
                 let mut published = 0;
                 if !rows.is_empty() {
                     let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
@@ -45,10 +77,10 @@ async fn run_round(database: &Database, spec: &RelaySpec) -> Result<Round, DbErr
                     postpone_outbox_in_txn(txn, &refused, SET_ASIDE).await?;
                     published = outcome.ids.len();
                 }
-                let pending = count_outbox(txn).await?;
                 Ok(Round {
                     published: u64::try_from(published).unwrap_or(u64::MAX),
-                    pending: u64::try_from(pending).unwrap_or(0),
+                    more,
+                    pending: None,
                 })
             })
         })

@@ -50,8 +50,11 @@ pub struct Published<Id> {
 pub struct Round {
     /// Rows that were published and deleted.
     pub published: u64,
-    /// Rows that are still in the outbox.
-    pub pending: u64,
+    /// There may be more to publish at once.
+    pub more: bool,
+    /// Rows that are still in the outbox, where they were counted: counting costs in proportion to them, so that a round that
+    /// always did would make a long backlog quadratic.
+    pub pending: Option<u64>,
 }
 
 /// Publishes a batch, all at once, and waits for every confirm.
@@ -101,17 +104,20 @@ where
             match round().await {
                 Ok(Round {
                     published,
+                    more,
                     pending: left,
                 }) => {
                     #[expect(
                         clippy::cast_precision_loss,
                         reason = "a gauge is a float, and nobody keeps 2^53 rows"
                     )]
-                    pending.set(left as f64);
+                    if let Some(left) = left {
+                        pending.set(left as f64);
+                    }
                     if published > 0 {
                         backoff.reset();
                     }
-                    if published == 0 || left == 0 || cancel.is_cancelled() {
+                    if published == 0 || !more || cancel.is_cancelled() {
                         break;
                     }
                 }

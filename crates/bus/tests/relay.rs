@@ -51,7 +51,8 @@ fn start(spec: &RelaySpec, outbox: &Outbox, batch: usize) -> CancellationToken {
             outbox.retain(|id, _| !published.ids.contains(id));
             Ok::<_, std::io::Error>(Round {
                 published: published.ids.len() as u64,
-                pending: outbox.len() as u64,
+                more: !outbox.is_empty(),
+                pending: Some(outbox.len() as u64),
             })
         }
     };

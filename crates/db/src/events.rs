@@ -201,6 +201,14 @@ pub async fn list_events(
         ("status", &filter.status),
         ("client_id", &filter.client_id),
     ];
+    if let Some(client) = &filter.client_id {
+        // Events have no index by client; the client's timeline names them.
+        params.push(client);
+        let place = params.len();
+        sql += &format!(
+            " AND stripe_event_id = ANY (ARRAY(SELECT event_id FROM billing_decisions WHERE client_id = ${place}))"
+        );
+    }
     for (column, wanted) in texts {
         if let Some(wanted) = wanted {
             params.push(wanted);
@@ -229,6 +237,23 @@ pub async fn list_events(
     let statement = conn.prepare_cached(&sql).await.during(OPERATION)?;
     let rows = conn.query(&statement, &params).await.during(OPERATION)?;
     Ok(rows.iter().map(read_event).collect())
+}
+
+/// How many events a consumer has recorded since `since` (inclusive); repeats of known ones are not among them.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn count_recorded(conn: &impl GenericClient, consumer: &str, since: DateTime<Utc>) -> Result<i64, DbError> {
+    const OPERATION: &str = "count_recorded";
+    let statement = conn
+        .prepare_cached("SELECT count(*) FROM billing_events WHERE recorded_at >= $2 AND consumer = $1")
+        .await
+        .during(OPERATION)?;
+    let row = conn
+        .query_one(&statement, &[&consumer, &since])
+        .await
+        .during(OPERATION)?;
+    Ok(row.get(0))
 }
 
 /// An event with everything that is known about it.

@@ -45,6 +45,7 @@ migrations! {
     3 "0003_billing",
     4 "0004_outbox_and_alerts",
     5 "0005_charges_and_waiting",
+    6 "0006_speed",
 }
 
 /// How many months of partitions are kept ahead.

@@ -79,6 +79,8 @@ pub async fn insert_outbox_in_txn(txn: &Transaction<'_>, rows: &[NewOutboxRow]) 
 }
 
 /// The oldest messages that are not set aside, at most `limit`, for this transaction alone to publish; `None` when another relay is at work.
+/// Each half of the search has its own index (`outbox_to_publish`, `outbox_set_aside`): however many are set aside, they are not
+/// looked through.
 ///
 /// # Errors
 /// When a statement fails.
@@ -96,7 +98,11 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
         .prepare_cached(
             "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
                     extract(epoch FROM created_at)::bigint AS created_unix
-             FROM outbox WHERE retry_at IS NULL OR retry_at <= now() ORDER BY id LIMIT $1",
+             FROM outbox WHERE id IN (
+                 (SELECT id FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT $1)
+                 UNION ALL
+                 (SELECT id FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1)
+             ) ORDER BY id LIMIT $1",
         )
         .await
         .during(OPERATION)?;

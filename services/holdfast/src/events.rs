@@ -1,4 +1,6 @@
-//! `holdfast events list | show | replay`: the archive.
+//! `holdfast events list | show | replay | backlog`: the archive, and what is on its way there.
+
+mod backlog;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,8 @@ enum EventsCommand {
     ///
     /// It is decided again where nothing was decided yet (waiting, parked), and counted as a repeat otherwise.
     Replay(ReplayArgs),
+    /// Say how many events wait in a queue, how fast they are decided, and how long it will take.
+    Backlog(backlog::BacklogArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,7 @@ pub(crate) async fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
         EventsCommand::List(args) => list(args).await,
         EventsCommand::Show(args) => show(args).await,
         EventsCommand::Replay(args) => replay(args).await,
+        EventsCommand::Backlog(args) => backlog::run(args).await,
     }
 }
 

@@ -153,6 +153,43 @@ async fn a_list_says_when_there_is_more_and_alerts_are_listed_until_they_are_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_watched_until_nothing_waits() {
+    let (db, broker) = (TestDb::create().await, TestBroker::create().await);
+    let env = environment(&db.service_url(), &broker.amqp_url());
+    let early = holdfast(&env, &["events", "backlog"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(
+        stderr(&early).contains("looking at 'billing.events'"),
+        "{}",
+        stderr(&early)
+    );
+    let running = Running::start(&env, &["webhook-ingest"]).await;
+    running.ready().await;
+    for n in 0..3 {
+        let body = event(&format!("evt_backlog_{n}"), "invoice.created");
+        assert_eq!(running.post(&body).await.unwrap().status(), 200);
+    }
+    let waiting = json(&holdfast(&env, &["events", "backlog", "--json"]));
+    assert_eq!(
+        (
+            &waiting["waiting"],
+            &waiting["decided_per_second"],
+            &waiting["seconds_left"]
+        ),
+        (&3.into(), &0.0.into(), &serde_json::Value::Null)
+    );
+    let text = stdout(&holdfast(&env, &["events", "backlog"]));
+    assert_eq!(text, "billing.events: 3 wait, 0 decided per second, not shrinking\n");
+
+    let billing = Running::start(&env, &["billing"]).await;
+    billing.ready().await;
+    let watched = stdout(&holdfast(&env, &["events", "backlog", "--watch"]));
+    assert!(watched.ends_with("nothing waits\n"), "{watched}");
+    let archive = stdout(&holdfast(&env, &["events", "backlog", "--queue", "archive"]));
+    assert!(archive.starts_with("archive.events: 0 wait"), "{archive}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parked_messages_are_listed_shown_and_sent_back() {
     let (db, broker) = (TestDb::create().await, TestBroker::create().await);
     let env = environment(&db.service_url(), &broker.amqp_url());

@@ -1,6 +1,6 @@
 //! Registers of subscriptions and the payments that belong to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
@@ -42,14 +42,23 @@ pub async fn load_subscriptions_in_txn(
     clients: &[&str],
     ids: &[&str],
 ) -> Result<Vec<SubscriptionRow>, DbError> {
-    let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-                   first_paid_at, last_paid_at, last_failed_at \
-               FROM billing_subscriptions WHERE client_id = ANY ($1) \
-               UNION ALL \
-               SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-                   first_paid_at, last_paid_at, last_failed_at \
-               FROM billing_subscriptions WHERE stripe_subscription_id = ANY ($2) AND NOT client_id = ANY ($1)";
-    query(txn, "load_subscriptions", sql, &[&clients, &ids])
+    let mut found = load_where(txn, "client_id = ANY ($1)", clients).await?;
+    // Mostly the clients' own are all that is spoken of; the others are new, or somebody else's.
+    let own: BTreeSet<&str> = found.iter().map(|row| row.id.as_str()).collect();
+    let others: Vec<&str> = ids.iter().copied().filter(|id| !own.contains(id)).collect();
+    if !others.is_empty() {
+        found.extend(load_where(txn, "stripe_subscription_id = ANY ($1)", &others).await?);
+    }
+    Ok(found)
+}
+
+async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Result<Vec<SubscriptionRow>, DbError> {
+    let sql = format!(
+        "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
+             first_paid_at, last_paid_at, last_failed_at \
+         FROM billing_subscriptions WHERE {condition}"
+    );
+    query(txn, "load_subscriptions", &sql, &[&keys])
         .await?
         .iter()
         .map(read_subscription)
@@ -289,7 +298,9 @@ pub struct PaymentRow {
     pub failed_at: Option<UnixSeconds>,
 }
 
-/// Records payments: first payment, last failure and greatest amount are kept, so that order and repeats do not matter.
+/// Records payments: first payment, last failure and greatest amount are kept, so that order and repeats do not matter. What says
+/// nothing new (`invoice.payment_succeeded` after `invoice.paid`) is looked up and left alone, which spares a lock and a new
+/// version of the row. The caller holds the clients' locks, so that what was looked up stays so.
 ///
 /// # Errors
 /// When the database does not answer or refuses a row.
@@ -318,8 +329,16 @@ pub async fn upsert_payments_in_txn(txn: &Transaction<'_>, rows: &[PaymentRow]) 
     let failed: Vec<Option<i64>> = rows.iter().map(|row| row.failed_at.map(|at| at.0)).collect();
     let sql = "INSERT INTO billing_payments AS p (object_id, kind, client_id, org_id, stripe_subscription_id, invoice_id, \
                    billing_reason, amount, currency, paid_at, failed_at) \
-               SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-                   $8::bigint[], $9::text[], $10::bigint[], $11::bigint[]) \
+               SELECT u.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+                       $8::bigint[], $9::text[], $10::bigint[], $11::bigint[]) \
+                       AS u (object_id, kind, client_id, org_id, subscription, invoice_id, reason, amount, currency, paid_at, \
+                           failed_at) \
+                   LEFT JOIN billing_payments AS known ON known.object_id = u.object_id \
+               WHERE known.object_id IS NULL OR known.amount < u.amount \
+                   OR (known.billing_reason IS NULL AND u.reason IS NOT NULL) \
+                   OR (known.invoice_id IS NULL AND u.invoice_id IS NOT NULL) \
+                   OR (u.paid_at IS NOT NULL AND u.paid_at < coalesce(known.paid_at, u.paid_at + 1)) \
+                   OR (u.failed_at IS NOT NULL AND u.failed_at > coalesce(known.failed_at, u.failed_at - 1)) \
                ON CONFLICT (object_id) DO UPDATE SET amount = greatest(p.amount, EXCLUDED.amount), \
                    billing_reason = coalesce(p.billing_reason, EXCLUDED.billing_reason), \
                    invoice_id = coalesce(p.invoice_id, EXCLUDED.invoice_id), \

@@ -134,7 +134,7 @@ async fn drive(mut stream: TcpStream, shared: Rc<Shared>) -> anyhow::Result<()> 
 }
 
 /// Reads one answer and says whether it was 200.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool> {
+pub(super) async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<bool> {
     let mut filled = 0;
     loop {
         let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) else {

@@ -3,9 +3,9 @@
 //! A benchmark has a private broker and processes of its own, and leaves nothing behind. Programs are built optimised; since
 //! the load generator is part of this program, a debug build of it hands over to an optimised one.
 
+pub mod billing;
 pub mod bodies;
 pub mod ceiling;
-pub mod drain;
 pub mod ingest;
 pub mod load;
 pub mod node;
@@ -47,6 +47,15 @@ pub struct BenchArgs {
     /// Also measure the usual handler in Node; needs npm and its registry.
     #[arg(long)]
     pub node: bool,
+    /// Billing: also at growing numbers of clients and archived events; takes some minutes.
+    #[arg(long)]
+    pub flat: bool,
+    /// Billing: also let so many events wait and drain them.
+    #[arg(long, value_name = "EVENTS", num_args = 0..=1, default_missing_value = "1000000")]
+    pub backlog: Option<usize>,
+    /// Billing: events that the consumer drains in a round.
+    #[arg(long, default_value_t = 60_000)]
+    pub events: usize,
 }
 
 /// Runs the benchmarks.
@@ -75,7 +84,16 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         results.node = Some(node::measure(&say).await?);
     }
     if wanted("billing") {
-        results.billing = Some(drain::measure(&say).await?);
+        let plan = billing::Plan {
+            // A round of billing has three sides and fills a queue: fewer say as much.
+            rounds: args.rounds.div_ceil(2).max(1),
+            round: Duration::from_secs(args.seconds.max(1)),
+            events: args.events.max(10_000),
+            whole_way: Duration::from_secs(args.seconds.max(1) * 2),
+            flat: args.flat,
+            backlog: args.backlog,
+        };
+        results.billing = Some(billing::measure(plan, &say).await?);
     }
     let text = if args.json {
         serde_json::to_string_pretty(&results)?
@@ -83,11 +101,9 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         results.to_text()
     };
     writeln!(std::io::stdout(), "{text}").context("printing the report")?;
-    Ok(if results.ingest.is_none_or(|report| report.holds()) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let holds =
+        results.ingest.is_none_or(|report| report.holds()) && results.billing.is_none_or(|report| report.holds());
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was measured.
@@ -95,7 +111,7 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 struct Results {
     ingest: Option<ingest::Report>,
     node: Option<node::Node>,
-    billing: Option<drain::Drain>,
+    billing: Option<billing::Report>,
 }
 
 impl Results {
@@ -112,7 +128,7 @@ impl Results {
             }
             text.push('\n');
         }
-        text.push_str(&self.billing.as_ref().map(drain::Drain::to_text).unwrap_or_default());
+        text.push_str(&self.billing.as_ref().map(billing::Report::to_text).unwrap_or_default());
         text
     }
 }
@@ -138,8 +154,11 @@ async fn hand_over(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     command.arg("bench").args(&args.names);
     command
         .args(args.json.then_some("--json"))
-        .args(args.node.then_some("--node"));
+        .args(args.node.then_some("--node"))
+        .args(args.flat.then_some("--flat"))
+        .args(args.backlog.map(|events| format!("--backlog={events}")));
     command.args([
+        format!("--events={}", args.events),
         format!("--rounds={}", args.rounds),
         format!("--seconds={}", args.seconds),
     ]);

@@ -1,5 +1,7 @@
 //! Charges, refunds and disputes of a batch: recorded, told to a person where they should know, and never a change of state.
 
+use std::collections::BTreeMap;
+
 use db::billing::charges::{ChargeRow, DisputeRow, KnownCharge, RefundRow};
 use db::billing::owners::Owner;
 use domain::alert::{Alert, AlertKind};
@@ -25,28 +27,25 @@ pub(super) struct ChargeRows {
 
 impl ChargeRows {
     /// The charges to write, each once.
-    pub(super) fn charges(&mut self) -> Vec<ChargeRow> {
-        last_of_each(std::mem::take(&mut self.charges), |row| row.id.to_string())
+    pub(super) fn charges(&self) -> Vec<ChargeRow> {
+        last_of_each(&self.charges, |row| row.id.as_str())
     }
 
     /// The refunds to write, each once.
-    pub(super) fn refunds(&mut self) -> Vec<RefundRow> {
-        last_of_each(std::mem::take(&mut self.refunds), |row| row.id.to_string())
+    pub(super) fn refunds(&self) -> Vec<RefundRow> {
+        last_of_each(&self.refunds, |row| row.id.as_str())
     }
 
     /// The disputes to write, each once.
-    pub(super) fn disputes(&mut self) -> Vec<DisputeRow> {
-        last_of_each(std::mem::take(&mut self.disputes), |row| row.id.to_string())
+    pub(super) fn disputes(&self) -> Vec<DisputeRow> {
+        last_of_each(&self.disputes, |row| row.id.as_str())
     }
 }
 
 /// Each later row of a key has taken the earlier ones in.
-fn last_of_each<T>(rows: Vec<T>, key: impl Fn(&T) -> String) -> Vec<T> {
-    let keyed = rows.into_iter().map(|row| (key(&row), row));
-    keyed
-        .collect::<std::collections::BTreeMap<_, _>>()
-        .into_values()
-        .collect()
+fn last_of_each<T: Clone>(rows: &[T], key: impl Fn(&T) -> &str) -> Vec<T> {
+    let keyed: BTreeMap<&str, &T> = rows.iter().map(|row| (key(row), row)).collect();
+    keyed.into_values().cloned().collect()
 }
 
 impl<'m> Judge<'m> {

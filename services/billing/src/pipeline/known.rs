@@ -14,6 +14,7 @@ use domain::billing::charge::{ChargeFact, ChargeFactKind, Dispute, Refund};
 use domain::billing::client::Client;
 use domain::billing::contract::Contract;
 use domain::billing::fact::{Fact, FactKind, Payment};
+use domain::billing::register::Subscription;
 use domain::ids::SubscriptionId;
 use domain::time::UnixSeconds;
 
@@ -29,8 +30,10 @@ pub(super) struct Held {
     pub(super) client: Client,
     /// The row has to be written.
     pub(super) changed: bool,
-    /// The registers that have to be written, with their customers.
+    /// The registers that facts were merged into, with their customers.
     pub(super) touched: BTreeMap<SubscriptionId, String>,
+    /// The registers as the database has them.
+    stored: BTreeMap<SubscriptionId, Subscription>,
 }
 
 /// Everything that the batch's decisions may look at.
@@ -174,16 +177,18 @@ impl Known {
         }
         let spoken_of = distinct(facts.iter().map(|fact| fact.subscription.as_str()));
         let clients: Vec<&str> = self.clients.keys().map(String::as_str).collect();
-        let rows = load_subscriptions_in_txn(txn, &clients, &spoken_of).await?;
-        let mut acts = match Payments::of(&facts) {
-            Some(Payments {
-                earliest,
-                latest,
-                objects,
-                subscriptions,
-            }) => load_acts_in_txn(txn, &subscriptions, earliest, latest, &objects).await?,
-            None => BTreeMap::new(),
+        let acts = async {
+            match Payments::of(&facts) {
+                Some(Payments {
+                    earliest,
+                    latest,
+                    objects,
+                    subscriptions,
+                }) => load_acts_in_txn(txn, &subscriptions, earliest, latest, &objects).await,
+                None => Ok(BTreeMap::new()),
+            }
         };
+        let (rows, mut acts) = tokio::try_join!(biased; load_subscriptions_in_txn(txn, &clients, &spoken_of), acts)?;
         for SubscriptionRow {
             id,
             client,
@@ -191,8 +196,9 @@ impl Known {
             ..
         } in rows
         {
-            subscription.acts = acts.remove(&id).unwrap_or_default();
             if let Some(held) = self.clients.get_mut(&client) {
+                held.stored.insert(id.clone(), subscription.clone());
+                subscription.acts = acts.remove(&id).unwrap_or_default();
                 held.client.subscriptions.insert(id.clone(), subscription);
             }
             self.subscriptions.insert(id, client);
@@ -241,7 +247,15 @@ impl Held {
             client,
             changed: false,
             touched: BTreeMap::new(),
+            stored: BTreeMap::new(),
         }
+    }
+
+    /// Whether the database has this of a register already: a fact that says nothing new is not worth a row's new version.
+    pub(super) fn is_stored(&self, id: &SubscriptionId, now: &Subscription) -> bool {
+        self.stored
+            .get(id)
+            .is_some_and(|stored| stored.snapshots == now.snapshots && stored.evidence == now.evidence)
     }
 }
 

@@ -23,35 +23,24 @@ use crate::error::BillingError;
 use crate::reading::Source;
 
 /// Writes everything; answers whether there is something for the relay.
+///
+/// What does not wait for an answer goes out together, so that the server works while the next set is made ready. The order in
+/// which it goes is always the same, and so is the order in which answers are looked at: of several errors the first is the cause.
 pub(super) async fn write(
     txn: &Transaction<'_>,
     mut judge: Judge<'_>,
     repeats: &BTreeMap<EventKey, i32>,
     rules: Rules,
 ) -> Result<bool, BillingError> {
-    write_clients(txn, &judge).await?;
-    write_charges(txn, &mut judge).await?;
-    let events = judge
-        .judged
-        .iter()
-        .filter(|judged| judged.reading.source == Source::Event);
-    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = events.partition(|judged| judged.earlier.is_some());
-    if !new.is_empty() {
-        let events: Vec<DecidedEvent<'_>> = new.iter().map(|judged| decided_event(judged)).collect();
-        all_or_raced(insert_events_in_txn(txn, &events).await?, events.len(), "an event")?;
-    }
-    if !stored.is_empty() {
-        let events: Vec<DecidedEvent<'_>> = stored.iter().map(|judged| decided_event(judged)).collect();
-        all_or_raced(update_events_in_txn(txn, &events).await?, events.len(), "an event")?;
-    }
-    if !repeats.is_empty() {
-        count_repeats_in_txn(txn, repeats).await?;
-    }
-    let untold = judge.judged.iter().filter(|judged| !judged.is_on_record());
-    let decisions: Vec<NewDecision<'_>> = untold.map(|judged| new_decision(judged, rules)).collect();
-    if !decisions.is_empty() {
-        insert_decisions_in_txn(txn, &decisions).await?;
-    }
+    tokio::try_join!(
+        biased;
+        write_clients(txn, &judge),
+        write_registers(txn, &judge),
+        write_payments(txn, &judge),
+        write_charges(txn, &judge),
+        write_events(txn, &judge, repeats),
+        write_decisions(txn, &judge, rules),
+    )?;
     let bound = judge.bindings.iter().map(|binding| customer_name(&binding.customer));
     let became_known: Vec<String> = bound
         .chain(judge.charges.new.iter().map(|id| charge_name(id)))
@@ -84,12 +73,19 @@ async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), B
     if !changed.is_empty() {
         update_clients_in_txn(txn, &changed).await?;
     }
+    Ok(())
+}
+
+async fn write_registers(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
     let mut registers = Vec::new();
     for held in judge.known.clients.values() {
         for (id, customer) in &held.touched {
             let Some(subscription) = held.client.subscriptions.get(id) else {
                 continue;
             };
+            if held.is_stored(id, subscription) {
+                continue;
+            }
             registers.push(SubscriptionRow {
                 id: id.clone(),
                 client: held.row.client_id.to_string(),
@@ -106,13 +102,17 @@ async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), B
             "a subscription",
         )?;
     }
+    Ok(())
+}
+
+async fn write_payments(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
     if !judge.payments.is_empty() {
         upsert_payments_in_txn(txn, &judge.payments).await?;
     }
     Ok(())
 }
 
-async fn write_charges(txn: &Transaction<'_>, judge: &mut Judge<'_>) -> Result<(), BillingError> {
+async fn write_charges(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
     let charges = judge.charges.charges();
     if !charges.is_empty() {
         upsert_charges_in_txn(txn, &charges).await?;
@@ -124,6 +124,39 @@ async fn write_charges(txn: &Transaction<'_>, judge: &mut Judge<'_>) -> Result<(
     let disputes = judge.charges.disputes();
     if !disputes.is_empty() {
         upsert_disputes_in_txn(txn, &disputes).await?;
+    }
+    Ok(())
+}
+
+async fn write_events(
+    txn: &Transaction<'_>,
+    judge: &Judge<'_>,
+    repeats: &BTreeMap<EventKey, i32>,
+) -> Result<(), BillingError> {
+    let events = judge
+        .judged
+        .iter()
+        .filter(|judged| judged.reading.source == Source::Event);
+    let (stored, new): (Vec<&Judged<'_>>, Vec<&Judged<'_>>) = events.partition(|judged| judged.earlier.is_some());
+    if !new.is_empty() {
+        let events: Vec<DecidedEvent<'_>> = new.iter().map(|judged| decided_event(judged)).collect();
+        all_or_raced(insert_events_in_txn(txn, &events).await?, events.len(), "an event")?;
+    }
+    if !stored.is_empty() {
+        let events: Vec<DecidedEvent<'_>> = stored.iter().map(|judged| decided_event(judged)).collect();
+        all_or_raced(update_events_in_txn(txn, &events).await?, events.len(), "an event")?;
+    }
+    if !repeats.is_empty() {
+        count_repeats_in_txn(txn, repeats).await?;
+    }
+    Ok(())
+}
+
+async fn write_decisions(txn: &Transaction<'_>, judge: &Judge<'_>, rules: Rules) -> Result<(), BillingError> {
+    let untold = judge.judged.iter().filter(|judged| !judged.is_on_record());
+    let decisions: Vec<NewDecision<'_>> = untold.map(|judged| new_decision(judged, rules)).collect();
+    if !decisions.is_empty() {
+        insert_decisions_in_txn(txn, &decisions).await?;
     }
     Ok(())
 }
