@@ -11,8 +11,8 @@ use testkit::TestDb;
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_archived_byte_for_byte_under_its_rule() {
     let rig = Rig::start().await;
-    let thin = r#"{ "id": "evt_4", "object": "v2.core.event", "type": "v1.invoice.paid",
-        "created": "2025-11-21T12:00:00.000Z", "livemode": false, "related_object": {"id": "in_1"} }"#;
+    let thin = r#"{ "id": "evt_4", "object": "v2.core.event", "type": "v1.payout.paid",
+        "created": "2025-11-21T12:00:00.000Z", "livemode": false, "related_object": {"id": "po_1"} }"#;
     let cases = [
         (
             "evt_1",
@@ -35,7 +35,7 @@ async fn every_event_is_archived_byte_for_byte_under_its_rule() {
             snapshot("evt_3", "payout.paid", true),
             "livemode_mismatch",
         ),
-        ("evt_4", "platform", "v1.invoice.paid", thin.to_owned(), "thin_event"),
+        ("evt_4", "platform", "v1.payout.paid", thin.to_owned(), "thin_event"),
     ];
     for (id, endpoint, kind, body, _) in &cases {
         rig.event(endpoint, kind, id, body.clone()).await;
