@@ -94,18 +94,23 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
     if !locked {
         return Ok(None);
     }
-    let statement = txn
-        .prepare_cached(
-            "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
-                    extract(epoch FROM created_at)::bigint AS created_unix
-             FROM outbox WHERE id IN (
-                 (SELECT id FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT $1)
-                 UNION ALL
-                 (SELECT id FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1)
-             ) ORDER BY id LIMIT $1",
-        )
-        .await
-        .during(OPERATION)?;
+    let mut rows = claim_where(txn, "retry_at IS NULL ORDER BY id", limit).await?;
+    let left = limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+    if left > 0 {
+        rows.extend(claim_where(txn, "retry_at <= now() ORDER BY retry_at", left).await?);
+        rows.sort_unstable_by_key(|row| row.id);
+    }
+    Ok(Some(rows))
+}
+
+async fn claim_where(txn: &Transaction<'_>, condition: &str, limit: i64) -> Result<Vec<OutboxRow>, DbError> {
+    const OPERATION: &str = "claim_outbox_batch";
+    let sql = format!(
+        "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
+                extract(epoch FROM created_at)::bigint AS created_unix
+         FROM outbox WHERE {condition} LIMIT $1"
+    );
+    let statement = txn.prepare_cached(&sql).await.during(OPERATION)?;
     let rows = txn.query(&statement, &[&limit]).await.during(OPERATION)?;
     let read = |row: &tokio_postgres::Row| OutboxRow {
         id: row.get("id"),
@@ -119,7 +124,7 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
         },
         created_unix: row.get("created_unix"),
     };
-    Ok(Some(rows.iter().map(read).collect()))
+    Ok(rows.iter().map(read).collect())
 }
 
 /// Forgets messages that the broker has confirmed.

@@ -230,3 +230,36 @@ async fn an_event_is_found_with_what_was_decided_about_it() {
         (Some("client_1"), Some(1))
     );
 }
+
+#[tokio::test]
+async fn events_of_a_client_are_found_by_its_decisions_and_no_others() {
+    let test = TestDb::create().await;
+    let superuser = test.superuser().await;
+    for (event, client) in [("evt_a", "c_1"), ("evt_b", "c_2"), ("evt_c", "c_1")] {
+        superuser
+            .batch_execute(&format!(
+                "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, received_at, status, outcome,
+                     client_id) VALUES ('{event}', 'billing', now(), 'invoice.paid', 'platform', now(), 'decided', 'applied',
+                     '{client}');
+                 INSERT INTO billing_decisions (id, decided_at, event_id, event_type, created, received_at, client_id, outcome)
+                     VALUES (gen_random_uuid(), now(), '{event}', 'invoice.paid', now(), now(), '{client}', 'applied')"
+            ))
+            .await
+            .unwrap();
+    }
+    // Decided for one client while it waited, and for another in the end: it is the other's.
+    let moved = "UPDATE billing_events SET client_id = 'c_2' WHERE stripe_event_id = 'evt_c';
+        INSERT INTO billing_decisions (id, decided_at, event_id, event_type, created, received_at, client_id, outcome)
+            VALUES (gen_random_uuid(), now(), 'evt_c', 'invoice.paid', now(), now(), 'c_2', 'applied')";
+    superuser.batch_execute(moved).await.unwrap();
+    let conn = connect(&test).await;
+    for (client, expected) in [("c_1", vec!["evt_a"]), ("c_2", vec!["evt_c", "evt_b"]), ("c_3", vec![])] {
+        let filter = EventFilter {
+            client_id: Some(client.to_owned()),
+            ..EventFilter::default()
+        };
+        let found = list_events(&conn, &filter, None, 10).await.unwrap();
+        let ids: Vec<&str> = found.iter().map(|row| row.event_id.as_str()).collect();
+        assert_eq!(ids, expected, "{client}");
+    }
+}

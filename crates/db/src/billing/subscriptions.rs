@@ -327,13 +327,14 @@ pub async fn upsert_payments_in_txn(txn: &Transaction<'_>, rows: &[PaymentRow]) 
     let currencies: Vec<Option<&str>> = rows.iter().map(|row| row.currency.as_deref()).collect();
     let paid: Vec<Option<i64>> = rows.iter().map(|row| row.paid_at.map(|at| at.0)).collect();
     let failed: Vec<Option<i64>> = rows.iter().map(|row| row.failed_at.map(|at| at.0)).collect();
+    // OFFSET 0: key by key, whatever the table's size was when this was planned (see `inbox::find_known_events_in_txn`).
     let sql = "INSERT INTO billing_payments AS p (object_id, kind, client_id, org_id, stripe_subscription_id, invoice_id, \
                    billing_reason, amount, currency, paid_at, failed_at) \
                SELECT u.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
                        $8::bigint[], $9::text[], $10::bigint[], $11::bigint[]) \
                        AS u (object_id, kind, client_id, org_id, subscription, invoice_id, reason, amount, currency, paid_at, \
                            failed_at) \
-                   LEFT JOIN billing_payments AS known ON known.object_id = u.object_id \
+                   LEFT JOIN LATERAL (SELECT * FROM billing_payments WHERE object_id = u.object_id OFFSET 0) AS known ON true \
                WHERE known.object_id IS NULL OR known.amount < u.amount \
                    OR (known.billing_reason IS NULL AND u.reason IS NOT NULL) \
                    OR (known.invoice_id IS NULL AND u.invoice_id IS NOT NULL) \

@@ -20,6 +20,8 @@ use super::story::Stories;
 
 const HEX: usize = 64;
 const GATE_PAUSE: Duration = Duration::from_millis(1);
+/// A refused event is sent again, as Stripe does, only sooner.
+const RESEND_AFTER: Duration = Duration::from_millis(50);
 
 /// When requests may go.
 #[derive(Debug, Clone)]
@@ -92,13 +94,23 @@ struct Shared {
     begun: Instant,
     stop_at: Instant,
     accepted: RefCell<Vec<usize>>,
+    refused: Cell<usize>,
 }
 
-/// Sends until requests or time are used up, and answers how many were accepted: always the first so many.
+/// What came back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// Accepted events: always the first so many.
+    pub(super) accepted: usize,
+    /// Answers that were not 200; those events were sent again.
+    pub(super) refused: usize,
+}
+
+/// Sends until requests or time are used up.
 ///
 /// # Errors
-/// When a connection fails or a request is refused.
-pub(super) fn send(address: SocketAddr, requests: Requests, pace: Pace, at_most: Duration) -> anyhow::Result<usize> {
+/// When a connection fails.
+pub(super) fn send(address: SocketAddr, requests: Requests, pace: Pace, at_most: Duration) -> anyhow::Result<Sent> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,6 +134,7 @@ pub(super) fn send(address: SocketAddr, requests: Requests, pace: Pace, at_most:
             begun,
             stop_at: now + at_most,
             accepted: RefCell::default(),
+            refused: Cell::default(),
         });
         let tasks: Vec<_> = streams
             .into_iter()
@@ -132,7 +145,10 @@ pub(super) fn send(address: SocketAddr, requests: Requests, pace: Pace, at_most:
         }
         let accepted = shared.accepted.take();
         match accepted.iter().max() {
-            Some(last) if last + 1 == accepted.len() => Ok(accepted.len()),
+            Some(last) if last + 1 == accepted.len() => Ok(Sent {
+                accepted: accepted.len(),
+                refused: shared.refused.get(),
+            }),
             last => bail!("{} requests were accepted, the last is {last:?}", accepted.len()),
         }
     })
@@ -161,8 +177,10 @@ async fn drive(mut stream: TcpStream, shared: Rc<Shared>) -> anyhow::Result<()> 
             return Ok(());
         }
         stream.write_all(&request).await.context("sending a request")?;
-        if !read_answer(&mut stream, &mut answer).await? {
-            bail!("ingest refused an event");
+        while !read_answer(&mut stream, &mut answer).await? {
+            shared.refused.set(shared.refused.get() + 1);
+            tokio::time::sleep(RESEND_AFTER).await;
+            stream.write_all(&request).await.context("sending a request again")?;
         }
         shared.accepted.borrow_mut().push(index);
     }

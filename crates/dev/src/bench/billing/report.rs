@@ -99,6 +99,7 @@ impl Report {
             p50_ms,
             p99_ms,
             max_ms,
+            refused,
             ..
         } = self.whole_way;
         let _ = writeln!(
@@ -108,7 +109,8 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "  at {half:.0}/s from HTTP to the commit: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms"
+            "  at {half:.0}/s from HTTP to the commit: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms; {refused} answers were \
+             not 200"
         );
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::super::{ingest, usage};
-use super::generator::{Pace, Requests, send};
+use super::generator::{Pace, Requests, Sent, send};
 use super::stage::{Stage, WEBHOOK_SECRET, connect};
 use super::story::Stories;
 
@@ -41,6 +41,8 @@ pub struct WholeWay {
     pub p99_ms: f64,
     /// The slowest.
     pub max_ms: f64,
+    /// Answers other than 200 over both; those events were sent again.
+    pub refused: usize,
     /// Memory of billing at most, in KiB.
     pub billing_peak_kib: u64,
 }
@@ -88,7 +90,8 @@ impl Way<'_> {
     async fn measure(&self, first: usize, time: Duration, most_per_second: usize) -> anyhow::Result<(WholeWay, usize)> {
         let whole_time = WARM_UP + time;
         let count = usize::try_from(whole_time.as_secs())?.saturating_mul(most_per_second);
-        let (rate, micros, next) = self.steady(first, count, time).await?;
+        let (rate, micros, steady) = self.steady(first, count, time).await?;
+        let next = first + steady.accepted;
         let half = rate / 2.0;
         #[expect(
             clippy::cast_possible_truncation,
@@ -96,7 +99,7 @@ impl Way<'_> {
             reason = "a count of requests within a few seconds, never negative"
         )]
         let count = (half * time.as_secs_f64()) as usize;
-        let [p50_ms, p99_ms, max_ms] = self.latency(next, count, half).await?;
+        let ([p50_ms, p99_ms, max_ms], paced) = self.latency(next, count, half).await?;
         let whole = WholeWay {
             rate,
             micros,
@@ -104,12 +107,13 @@ impl Way<'_> {
             p50_ms,
             p99_ms,
             max_ms,
+            refused: steady.refused + paced.refused,
             billing_peak_kib: 0,
         };
-        Ok((whole, next + count))
+        Ok((whole, next + paced.accepted))
     }
 
-    async fn steady(&self, first: usize, count: usize, time: Duration) -> anyhow::Result<(f64, [f64; 5], usize)> {
+    async fn steady(&self, first: usize, count: usize, time: Duration) -> anyhow::Result<(f64, [f64; 5], Sent)> {
         let requests = self.sign(first, count)?;
         let allowed = Arc::new(AtomicUsize::new(WINDOW));
         let pace = Pace::Window(Arc::clone(&allowed));
@@ -128,11 +132,11 @@ impl Way<'_> {
             used.as_secs_f64() * 1e6 / events.max(1) as f64
         });
         let sent = sending.await.context("the generator")??;
-        self.all_committed(&sql, first, sent).await?;
-        Ok((events as f64 / took.as_secs_f64(), micros, first + sent))
+        self.all_committed(&sql, first, sent.accepted).await?;
+        Ok((events as f64 / took.as_secs_f64(), micros, sent))
     }
 
-    async fn latency(&self, first: usize, count: usize, rate: f64) -> anyhow::Result<[f64; 3]> {
+    async fn latency(&self, first: usize, count: usize, rate: f64) -> anyhow::Result<([f64; 3], Sent)> {
         let requests = self.sign(first, count)?;
         let begin = SystemTime::now() + Duration::from_millis(200);
         let begun = begin
@@ -143,13 +147,13 @@ impl Way<'_> {
         let sending = tokio::task::spawn_blocking(move || send(address, requests, pace, Duration::from_secs(600)));
         let sent = sending.await.context("the generator")??;
         let sql = connect(&self.stage.superuser).await?;
-        self.all_committed(&sql, first, sent).await?;
+        self.all_committed(&sql, first, sent.accepted).await?;
         let rows = sql
             .query(
                 "SELECT substr(stripe_event_id, 6, 10)::bigint,
                      extract(epoch FROM pg_xact_commit_timestamp(xmin))::double precision
                  FROM billing_events WHERE stripe_event_id BETWEEN $1 AND $2",
-                &[&Stories::id(first), &Stories::id(first + sent - 1)],
+                &[&Stories::id(first), &Stories::id(first + sent.accepted - 1)],
             )
             .await
             .context("reading the times of commits")?;
@@ -162,7 +166,7 @@ impl Way<'_> {
         took.sort_by(f64::total_cmp);
         let last = took.len().saturating_sub(1);
         let at = |share: usize| took.get(last * share / 100).copied().unwrap_or_default();
-        Ok([at(50), at(99), at(100)])
+        Ok(([at(50), at(99), at(100)], sent))
     }
 
     async fn all_committed(&self, sql: &Client, first: usize, sent: usize) -> anyhow::Result<()> {
