@@ -105,7 +105,7 @@ async fn a_blocked_broker_is_an_error_at_once_and_publishing_recovers() {
         .ctl(&["set_vm_memory_high_watermark", "0.6"])
         .await
         .expect("unblocked");
-    publisher.wait_ready(Duration::from_secs(5)).await.expect("it recovers");
+    publisher.wait_ready(PATIENCE).await.expect("it recovers");
     publisher.publish(to_queue(QUEUE, "after")).await.expect("published");
     eventually(PATIENCE, || async { publisher.in_flight() == 0 }).await;
 
@@ -152,7 +152,7 @@ async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
     }
     broker.start_again().await.expect("started");
     publisher
-        .wait_ready(Duration::from_secs(5))
+        .wait_ready(PATIENCE)
         .await
         .expect("it recovers within seconds");
     publisher.publish(to_queue(QUEUE, "after")).await.expect("published");

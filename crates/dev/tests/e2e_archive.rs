@@ -11,11 +11,10 @@
 mod e2e;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use e2e::books;
 use e2e::events::{of_connect, of_platform, register};
-use e2e::house::{House, client, unix_now, until};
+use e2e::house::{House, PATIENCE, client, unix_now, until};
 use e2e::load::{Delivery, Ledger};
 use serde_json::{Value, json};
 use stripe_gateway::fixtures::{self, CLIENT_ID, CREATED, CUSTOMER_ID, Version};
@@ -139,7 +138,7 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
         post(&http, &house, &mut ledger, delivery).await;
     }
     let database = house.database().await;
-    books::drained(&house, &database, &ledger, Duration::from_secs(30)).await;
+    books::drained(&house, &database, &ledger, PATIENCE).await;
     let deliveries = books::assert_archive(&database, &ledger).await;
     let seen_twice = deliveries.values().filter(|count| **count == 2).count();
     assert_eq!(
@@ -222,7 +221,7 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
         "api_version_drift:2023-10-16",
         "api_version_drift:2025-04-30.basil",
     ];
-    until("drift and the other mode are told", Duration::from_secs(10), || async {
+    until("drift and the other mode are told", PATIENCE, || async {
         books::alerts(&database)
             .await
             .keys()

@@ -10,10 +10,10 @@
 
 mod e2e;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use e2e::attacks::{Attacker, assert_answer, bad_bodies, bad_signatures, broken_requests, event, odd_signatures};
-use e2e::house::{CONNECT_PATH, House, PLATFORM_PATH, PLATFORM_SECRET, client, unix_now, until};
+use e2e::house::{CONNECT_PATH, House, PATIENCE, PLATFORM_PATH, PLATFORM_SECRET, client, unix_now, until};
 use e2e::load::Ledger;
 use e2e::{books, events, raw};
 use futures_util::future::join_all;
@@ -85,7 +85,7 @@ async fn forge(house: &House) {
         "webhook_signature:platform/signature_mismatch".to_owned(),
         i64::try_from(FORGERIES).unwrap(),
     )];
-    until("one alert counts all forgeries", Duration::from_secs(10), || async {
+    until("one alert counts all forgeries", PATIENCE, || async {
         books::alerts(&database).await == one.clone().into()
     })
     .await;
@@ -94,7 +94,7 @@ async fn forge(house: &House) {
         .await
         .unwrap();
     assert_eq!(rows.len(), 1, "resolved or not");
-    until("only the good one is archived", Duration::from_secs(10), || async {
+    until("only the good one is archived", PATIENCE, || async {
         books::archived(&database).await == 1
     })
     .await;
@@ -141,12 +141,12 @@ async fn bad_input_gets_its_code_and_leaves_nothing_behind() {
 
     let database = house.database().await;
     let told = "livemode_mismatch:platform";
-    until("the other mode is told", Duration::from_secs(10), || async {
+    until("the other mode is told", PATIENCE, || async {
         books::alerts(&database).await.contains_key(told)
     })
     .await;
     let rejected = "SELECT outcome, reason FROM billing_events WHERE stripe_event_id = 'evt_live'";
-    until("what was taken is archived", Duration::from_secs(10), || async {
+    until("what was taken is archived", PATIENCE, || async {
         books::archived(&database).await == ledger.accepted.len() + 1
     })
     .await;

@@ -95,7 +95,7 @@ async fn a_service_that_is_told_to_stop_drops_nothing() {
     let mut ledger = load.finish().await;
     println!("{}", ledger.summary());
     ledger.accepted.insert(slow.id.clone(), slow);
-    books::drained(&house, &database, &ledger, Duration::from_secs(30)).await;
+    books::drained(&house, &database, &ledger, e2e::house::PATIENCE).await;
     let deliveries = books::assert_archive(&database, &ledger).await;
     events::assert_states(&database, &ledger).await;
     // A confirmed event whose answer got lost is sent again by Stripe, a decided one whose ack got lost by the broker: either

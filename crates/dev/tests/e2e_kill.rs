@@ -10,9 +10,7 @@
 
 mod e2e;
 
-use std::time::Duration;
-
-use e2e::house::{House, Service, until};
+use e2e::house::{House, PATIENCE, Service, until};
 use e2e::load::{Answer, Load};
 use e2e::{books, events};
 
@@ -56,7 +54,7 @@ async fn no_kill_loses_doubles_or_leaves_undecided_what_was_answered_200() {
     load.accepts(BETWEEN).await;
     house.postgres.start_again().await.unwrap();
     let database = house.database().await;
-    let back = until("the consumers go on", Duration::from_secs(30), || async {
+    let back = until("the consumers go on", PATIENCE, || async {
         books::archived(&database).await > before + BETWEEN
     })
     .await;
@@ -67,7 +65,7 @@ async fn no_kill_loses_doubles_or_leaves_undecided_what_was_answered_200() {
 
     let refused = load.ledger().count(&Answer::Status(503));
     house.broker.kill9().await.unwrap();
-    until("deliveries are refused", Duration::from_secs(10), || async {
+    until("deliveries are refused", PATIENCE, || async {
         load.ledger().count(&Answer::Status(503)) >= refused + 20
     })
     .await;
@@ -76,7 +74,7 @@ async fn no_kill_loses_doubles_or_leaves_undecided_what_was_answered_200() {
     load.accepts(BETWEEN).await;
 
     let ledger = load.finish().await;
-    let took = books::drained(&house, &database, &ledger, Duration::from_secs(60)).await;
+    let took = books::drained(&house, &database, &ledger, PATIENCE).await;
     println!("{}; drained {} ms after the last", ledger.summary(), took.as_millis());
     let deliveries = books::assert_archive(&database, &ledger).await;
     let again = deliveries.values().filter(|count| **count > 1).count();

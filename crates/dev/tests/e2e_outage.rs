@@ -104,7 +104,7 @@ async fn an_outage_of_the_broker_or_the_database_loses_nothing() {
     load.accepts(100).await;
 
     let ledger = load.finish().await;
-    let took = books::drained(&house, &database, &ledger, Duration::from_secs(30)).await;
+    let took = books::drained(&house, &database, &ledger, e2e::house::PATIENCE).await;
     println!("{}; drained {} ms after the last", ledger.summary(), took.as_millis());
     books::assert_archive(&database, &ledger).await;
     events::assert_states(&database, &ledger).await;

@@ -146,7 +146,7 @@ async fn nothing_survives_an_owner_that_is_killed_and_its_folder_is_swept() {
 
     owner.kill().unwrap();
     owner.wait().unwrap();
-    wait_until(Duration::from_secs(20), || {
+    wait_until(Duration::from_secs(60), || {
         processes.iter().all(|process| !process.is_alive())
     })
     .await;

@@ -13,7 +13,7 @@ use stripe_gateway::signature::sign;
 use testkit::{TestBroker, eventually_some};
 
 async fn taken(broker: &TestBroker, queue: &str) -> BasicGetMessage {
-    eventually_some(Duration::from_secs(5), || broker.take(queue)).await
+    eventually_some(Duration::from_secs(60), || broker.take(queue)).await
 }
 
 fn text_header(message: &BasicGetMessage, name: &str) -> Option<String> {

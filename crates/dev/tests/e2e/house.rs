@@ -22,6 +22,8 @@ const JWT_SECRET: &str = "e2e-jwt-secret-0123456789-0123456789";
 const SERVICE_PASSWORD: &str = "e2eservice";
 /// Another build to prove, for example a release build.
 const PROGRAM: &str = "HOLDFAST_E2E_PROGRAM";
+/// Within this everything that is going to happen has happened, also on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Above the deadline of the services' own drain and close.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
@@ -173,7 +175,7 @@ impl House {
             .await
             .unwrap();
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
-        until("a batch is half-way", Duration::from_secs(10), || async {
+        until("a batch is half-way", PATIENCE, || async {
             held.0.query_one(waits, &[&service]).await.unwrap().get::<_, i64>(0) > 0
         })
         .await;

@@ -208,7 +208,7 @@ impl Sim {
 
     /// Waits until nothing is left to deliver.
     pub(crate) async fn quiet(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.get("/_sim/quiet").await.ok()["quiet"] != true {
             assert!(
                 Instant::now() < deadline,

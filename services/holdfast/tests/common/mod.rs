@@ -22,7 +22,7 @@ use serde_json::Value;
 use service_kit::clock::Clock;
 use stripe_gateway::signature::sign;
 
-pub const WAIT: Duration = Duration::from_secs(45);
+pub const WAIT: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "whsec_platform_0123456789";
 pub const JWT_SECRET: &str = "0123456789abcdef-0123456789abcdef";
 

@@ -65,7 +65,7 @@ impl Ingest {
         let address = bound.address();
         let token = stop.clone();
         let served = tokio::spawn(async move { bound.run(token).await.unwrap() });
-        testkit::eventually(Duration::from_secs(20), || async { service.check().is_ok() }).await;
+        testkit::eventually(Duration::from_secs(60), || async { service.check().is_ok() }).await;
         Self {
             address,
             clock,
@@ -122,7 +122,7 @@ impl Ingest {
         let _ = stream.write_all(request).await;
         let mut bytes = Vec::new();
         let read = async { while !is_complete(&bytes) && stream.read_buf(&mut bytes).await.unwrap_or(0) > 0 {} };
-        tokio::time::timeout(Duration::from_secs(10), read)
+        tokio::time::timeout(Duration::from_secs(60), read)
             .await
             .expect("an answer");
         Answer::parse(&bytes)
