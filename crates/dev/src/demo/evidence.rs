@@ -70,6 +70,8 @@ pub(super) struct Evidence {
     pub(super) repeated_keys: i64,
     pub(super) forged: i64,
     pub(super) outbox: i64,
+    /// Refunds and disputes on record: whose, which, and how they stand.
+    pub(super) money_back: BTreeSet<(String, String, String)>,
 }
 
 pub(super) async fn connect(url: &str) -> anyhow::Result<Client> {
@@ -120,6 +122,15 @@ impl Evidence {
             )
             .await
             .context("reading the alerts")?;
+        let returned = db
+            .query(
+                "SELECT client_id, stripe_refund_id, status FROM billing_refunds WHERE client_id = ANY($1)
+                 UNION ALL
+                 SELECT client_id, stripe_dispute_id, status FROM billing_disputes WHERE client_id = ANY($1)",
+                &[&ids(cast)],
+            )
+            .await
+            .context("reading refunds and disputes")?;
         let repeated = "SELECT count(*) FROM (SELECT 1 FROM billing_alerts WHERE NOT resolved
                         GROUP BY alert_key HAVING count(*) > 1) AS more";
         let forged_rows = "SELECT (SELECT count(*) FROM billing_events WHERE stripe_event_id = ANY($1))
@@ -171,6 +182,10 @@ impl Evidence {
             repeated_keys: number(db, repeated, &[]).await?,
             forged: number(db, forged_rows, &[&forged]).await?,
             outbox: number(db, "SELECT count(*) FROM outbox", &[]).await?,
+            money_back: returned
+                .iter()
+                .map(|row| (row.get(0), row.get(1), row.get(2)))
+                .collect(),
         })
     }
 
@@ -232,7 +247,8 @@ pub(super) async fn open_ends(
                            WHERE stripe_event_id = ANY($1) GROUP BY 1) AS found ON found.stripe_event_id = given.id)
              + (SELECT count(*) FROM outbox)
              + (SELECT count(*) FROM billing_events WHERE status = 'waiting'
-                   AND waiting_for && ARRAY(SELECT 'customer:' || customer FROM unnest($3::text[]) AS customer)),
+                   AND (waiting_for && ARRAY(SELECT 'customer:' || customer FROM unnest($3::text[]) AS customer)
+                        OR reason = 'charge_unknown')),
                (SELECT coalesce(sum(version), 0)::bigint FROM client_billing WHERE client_id = ANY($4))";
     let row = db
         .query_one(since, &[&events, &times, &customers, &clients])

@@ -87,7 +87,7 @@ pub(super) async fn check(stage: &Stage, facts: &Facts) -> anyhow::Result<Vec<Gr
         ),
         (
             "Nobody is wronged",
-            vec![states(facts), not_by_stripe(facts), upgrades(facts)],
+            vec![states(facts), not_by_stripe(facts), upgrades(facts), money_back(facts)],
         ),
         (
             "Nobody is fooled",
@@ -322,6 +322,33 @@ fn upgrades(facts: &Facts) -> Promise {
         fine,
         upgraded.len(),
         "clients",
+        wrong,
+    )
+}
+
+/// That neither changed a state is part of [`states`].
+fn money_back(facts: &Facts) -> Promise {
+    let mut wrong = Vec::new();
+    let mut found = 0;
+    for (client, id, status) in &facts.marks.money_back {
+        let row = (client.clone(), id.clone(), (*status).to_owned());
+        let told = !id.starts_with("du_")
+            || facts
+                .evidence
+                .alerts
+                .iter()
+                .any(|alert| alert.key == format!("dispute:{id}"));
+        match (facts.evidence.money_back.contains(&row), told) {
+            (true, true) => found += 1,
+            (true, false) => wrong.push(format!("nobody was told of {id}")),
+            (false, _) => wrong.push(format!("{id} of {client} is not on record as {status}")),
+        }
+    }
+    compare(
+        "refunds and disputes are on record with their client, and a person was told of the dispute",
+        found,
+        facts.marks.money_back.len(),
+        "refunds and disputes",
         wrong,
     )
 }

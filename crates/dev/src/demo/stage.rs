@@ -47,6 +47,8 @@ pub(super) struct Marks {
     pub(super) victims: Vec<String>,
     /// Clients that changed to another subscription while the old one was deleted.
     pub(super) upgraded: Vec<Player>,
+    /// Refunds and disputes: whose, which, and how they ended.
+    pub(super) money_back: Vec<(String, String, &'static str)>,
     /// Customers that nobody registered.
     pub(super) strangers: Vec<String>,
     /// Events that must not touch billing: of connected accounts, of the other mode, thin.

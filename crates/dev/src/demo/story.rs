@@ -3,6 +3,7 @@
 mod attacks;
 mod beginnings;
 mod changes;
+mod money_back;
 mod time;
 
 use serde_json::json;
@@ -25,6 +26,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), (Title, anyhow::Error)
     chapter!("Subscriptions start", beginnings::play(stage));
     chapter!("The network misbehaves", disorder(stage));
     chapter!("People change their minds", changes::play(stage));
+    chapter!("Money goes back", money_back::play(stage));
     chapter!("Strangers and forgers", attacks::play(stage));
     chapter!("Two months go by", time::play(stage));
     chapter!("The dust settles", settle(stage));
