@@ -95,11 +95,9 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
         return Ok(None);
     }
     let mut rows = claim_where(txn, "retry_at IS NULL ORDER BY id", limit).await?;
-    let left = limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
-    if left > 0 {
-        rows.extend(claim_where(txn, "retry_at <= now() ORDER BY retry_at", left).await?);
-        rows.sort_unstable_by_key(|row| row.id);
-    }
+    rows.extend(claim_where(txn, "retry_at <= now() ORDER BY retry_at", limit).await?);
+    rows.sort_unstable_by_key(|row| row.id);
+    rows.truncate(usize::try_from(limit).unwrap_or_default());
     Ok(Some(rows))
 }
 

@@ -107,10 +107,9 @@ async fn a_file_that_fails_leaves_nothing_of_itself() {
         .unwrap();
     assert_eq!((row.get::<_, bool>(0), row.get::<_, i32>(1)), (true, 3));
     admin.batch_execute("DROP TABLE billing_alerts").await.unwrap();
-    assert_eq!(
-        db::migrate(&test.url().into()).await.unwrap().applied,
-        ["0004_outbox_and_alerts", "0005_charges_and_waiting", "0006_speed"]
-    );
+    let rest: Vec<_> = MIGRATIONS.iter().filter(|file| file.version > 3).collect();
+    let applied = db::migrate(&test.url().into()).await.unwrap().applied;
+    assert_eq!(applied, rest.iter().map(|file| file.name).collect::<Vec<_>>());
 }
 
 #[tokio::test]
