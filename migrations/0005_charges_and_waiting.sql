@@ -11,10 +11,12 @@ UPDATE billing_events
     SET waiting_for = array_remove(ARRAY['customer:' || waiting_customer, 'client:' || waiting_client], NULL)
     WHERE waiting_customer IS NOT NULL OR waiting_client IS NOT NULL;
 CREATE INDEX billing_events_waiting_for ON billing_events USING gin (waiting_for) WHERE waiting_for IS NOT NULL;
+-- Whoever looks for what can be read from Stripe by now goes by the reason.
+CREATE INDEX billing_events_waiting ON billing_events (reason) WHERE status = 'waiting';
 
 -- Several observations of one second differ, and none is known to be the last: the subscription is to be read from Stripe.
 ALTER TABLE billing_subscriptions ADD COLUMN undecided boolean NOT NULL DEFAULT false;
-CREATE INDEX billing_subscriptions_undecided ON billing_subscriptions (updated_at) WHERE undecided;
+CREATE INDEX billing_subscriptions_undecided ON billing_subscriptions (stripe_subscription_id) WHERE undecided;
 
 -- Checkout sessions that our side opened for a client. A session never changes hands.
 CREATE TABLE billing_checkout_sessions (

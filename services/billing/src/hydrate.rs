@@ -17,7 +17,8 @@ use crate::reading::{Content, Pointer, Reading, of_object};
 
 /// Reads at once.
 const AT_ONCE: usize = 8;
-/// A batch waits this long for an object, at most; then its event waits alone.
+/// A batch waits this long for its objects, all together; events whose object has not come by then wait alone. Well below what the
+/// consumer loop gives a handler.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Reads what the batch's thin events point to, and puts in each what it comes to.
@@ -31,10 +32,15 @@ pub(crate) async fn hydrate(readings: &mut [Reading<'_>], stripe: Option<&Client
             Content::Ignored(..) | Content::Unreadable(_) | Content::Statement(_) => None,
         })
         .collect();
+    let wanted = pointers.len();
     let read = stream::iter(pointers)
         .map(async |(place, pointer)| (place, follow(stripe, &pointer, alerts).await))
-        .buffer_unordered(AT_ONCE);
+        .buffer_unordered(AT_ONCE)
+        .take_until(tokio::time::sleep(PATIENCE));
     let found: Vec<(usize, Option<Content>)> = read.collect().await;
+    if found.len() < wanted {
+        cannot_ask(&ReadError::Unavailable("slow"), alerts);
+    }
     for (place, content) in found {
         if let (Some(reading), Some(content)) = (readings.get_mut(place), content) {
             reading.content = content;
@@ -44,11 +50,7 @@ pub(crate) async fn hydrate(readings: &mut [Reading<'_>], stripe: Option<&Client
 
 /// What a pointer comes to; none while Stripe cannot be asked.
 async fn follow(stripe: &Client, pointer: &Pointer, alerts: &AlertRaiser) -> Option<Content> {
-    let answer = match tokio::time::timeout(PATIENCE, stripe.read_related(&pointer.url)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(ReadError::Unavailable("slow")),
-    };
-    match answer {
+    match stripe.read_related(&pointer.url).await {
         Ok(answer) => {
             let answered = answer.receipt.answered_at.unwrap_or(UnixSeconds(0));
             Some(of_object(&answer.content, pointer, answered))

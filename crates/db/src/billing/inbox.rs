@@ -7,8 +7,8 @@ use deadpool_postgres::{GenericClient, Transaction};
 use domain::billing::decision::Reason;
 use tokio_postgres::error::SqlState;
 
-use super::owners::{CHARGE_PREFIX, client_name};
-use super::{execute, query};
+use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, client_name};
+use super::{execute, plan_by_index_in_txn, query};
 use crate::DbError;
 use crate::error::During as _;
 
@@ -192,13 +192,7 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
 /// For the rest of the transaction nothing is planned to read a table whole, for the reason given in
 /// [`find_known_events_in_txn`]. Together with keys as `= ANY` this and what its callers do next go by the primary key.
 async fn lock_events(txn: &Transaction<'_>, ids: &[&str], created: &[DateTime<Utc>]) -> Result<(), DbError> {
-    execute(
-        txn,
-        "lock_events",
-        "SELECT set_config('enable_seqscan', 'off', true)",
-        &[],
-    )
-    .await?;
+    plan_by_index_in_txn(txn).await?;
     let sql = "SELECT 1 FROM billing_events \
                WHERE stripe_event_id = ANY ($1) AND consumer = 'billing' AND created = ANY ($2) \
                ORDER BY stripe_event_id, created FOR UPDATE";
@@ -282,16 +276,24 @@ pub struct WaitingEvent {
 /// # Errors
 /// When the database does not answer.
 pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String]) -> Result<Vec<WaitingEvent>, DbError> {
-    // Version 0.1.0 wrote what an event waits for into two columns of their own.
+    // The previous version writes what an event waits for into two columns of their own.
     let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
                WHERE consumer = 'billing' AND status = 'waiting' AND payload IS NOT NULL \
-                   AND (waiting_for && $1 OR 'customer:' || waiting_customer = ANY ($1) OR 'client:' || waiting_client = ANY ($1)) \
+                   AND (waiting_for && $1 OR waiting_customer = ANY ($2) OR waiting_client = ANY ($3)) \
                ORDER BY created, stripe_event_id";
-    let rows = query(txn, "find_waiting_events", sql, &[&names]).await?;
+    let of_kind = |prefix| {
+        names
+            .iter()
+            .filter_map(|name| name.strip_prefix(prefix))
+            .collect::<Vec<_>>()
+    };
+    let (customers, clients) = (of_kind(CUSTOMER_PREFIX), of_kind(CLIENT_PREFIX));
+    plan_by_index_in_txn(txn).await?;
+    let rows = query(txn, "find_waiting_events", sql, &[&names, &customers, &clients]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
-/// Events whose object could not be read from Stripe, at most `limit`, those first that have waited longest.
+/// Events whose object could not be read from Stripe, at most `limit`, in no order: what still cannot be read holds up nobody.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -300,25 +302,25 @@ pub async fn find_events_waiting_for_stripe_in_txn(
     limit: i64,
 ) -> Result<Vec<WaitingEvent>, DbError> {
     let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
-               WHERE waiting_for IS NOT NULL AND consumer = 'billing' AND status = 'waiting' AND reason = $1 \
-                   AND payload IS NOT NULL \
-               ORDER BY received_at, stripe_event_id LIMIT $2";
+               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND payload IS NOT NULL \
+               ORDER BY random() LIMIT $2";
     let reason = Reason::ObjectNotRead.as_str();
     let rows = query(txn, "find_events_waiting_for_stripe", sql, &[&reason, &limit]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
-/// Charges that events wait for and that no event has shown, at most `limit`, those first that are waited for longest.
+/// Charges that events wait for and that no event has shown, at most `limit`, in no order: what cannot be read holds up nobody.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn find_unknown_charges(conn: &impl GenericClient, limit: i64) -> Result<Vec<String>, DbError> {
     let sql = "SELECT substr(name, length($1) + 1) FROM billing_events, unnest(waiting_for) AS name \
-               WHERE waiting_for IS NOT NULL AND consumer = 'billing' AND status = 'waiting' AND starts_with(name, $1) \
+               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $3 AND starts_with(name, $1) \
                    AND NOT EXISTS (SELECT 1 FROM billing_charges WHERE stripe_charge_id = substr(name, length($1) + 1)) \
-               GROUP BY name ORDER BY min(received_at), name LIMIT $2";
+               GROUP BY name ORDER BY random() LIMIT $2";
+    let reason = Reason::ChargeUnknown.as_str();
     let rows = conn
-        .query(sql, &[&CHARGE_PREFIX, &limit])
+        .query(sql, &[&CHARGE_PREFIX, &limit, &reason])
         .await
         .during("find_unknown_charges")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

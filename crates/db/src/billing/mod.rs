@@ -44,6 +44,15 @@ async fn execute(
     txn.execute(&statement, params).await.during(operation)
 }
 
+/// For the rest of the transaction nothing is planned to read a table whole. A statement is planned once per connection: while a table
+/// is small or a month's partition is empty, reading it whole looks cheapest, and that plan would still be in use when it holds
+/// millions.
+async fn plan_by_index_in_txn(txn: &Transaction<'_>) -> Result<(), DbError> {
+    let sql = "SELECT set_config('enable_seqscan', 'off', true)";
+    execute(txn, "plan_by_index", sql, &[]).await?;
+    Ok(())
+}
+
 /// A row that breaks what its constraints promise, or that a newer version wrote.
 fn corrupt(operation: &'static str, column: &str) -> DbError {
     DbError::Value {

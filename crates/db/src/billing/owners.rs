@@ -68,13 +68,13 @@ pub async fn lock_names_in_txn(txn: &Transaction<'_>, names: &mut Vec<String>) -
 /// The name of a customer that nobody owns yet.
 #[must_use]
 pub fn customer_name(customer: &str) -> String {
-    format!("customer:{customer}")
+    format!("{CUSTOMER_PREFIX}{customer}")
 }
 
 /// The name of a client that is not registered yet.
 #[must_use]
 pub fn client_name(client: &str) -> String {
-    format!("client:{client}")
+    format!("{CLIENT_PREFIX}{client}")
 }
 
 /// The name of a checkout session that is not registered yet.
@@ -92,11 +92,13 @@ pub fn charge_name(charge: &str) -> String {
 /// The name of an object that could not be read from Stripe, by its URL.
 #[must_use]
 pub fn object_name(url: &str) -> String {
-    format!("{OBJECT_PREFIX}{url}")
+    format!("stripe:{url}")
 }
 
-/// What [`object_name`] begins with.
-pub(super) const OBJECT_PREFIX: &str = "stripe:";
+/// What [`customer_name`] begins with.
+pub(super) const CUSTOMER_PREFIX: &str = "customer:";
+/// What [`client_name`] begins with.
+pub(super) const CLIENT_PREFIX: &str = "client:";
 /// What [`charge_name`] begins with.
 pub(super) const CHARGE_PREFIX: &str = "charge:";
 

@@ -193,13 +193,13 @@ pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
     .await
 }
 
-/// Subscriptions whose last observations differ within one second, at most `limit`, those first that were not looked at for longest.
+/// Subscriptions whose last observations differ within one second, at most `limit`, in no order: what cannot be read holds up nobody.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn find_undecided(conn: &impl GenericClient, limit: i64) -> Result<Vec<Undecided>, DbError> {
     let sql = "SELECT stripe_subscription_id, stripe_customer_id, snapshot_at FROM billing_subscriptions \
-               WHERE undecided ORDER BY updated_at, stripe_subscription_id LIMIT $1";
+               WHERE undecided ORDER BY random() LIMIT $1";
     let rows = conn.query(sql, &[&limit]).await.during("find_undecided")?;
     let undecided = |row: &Row| {
         let id: String = row.get(0);

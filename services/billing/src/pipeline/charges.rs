@@ -130,7 +130,8 @@ impl<'m> Judge<'m> {
         let mut known = earlier.map(|known| known.charge);
         let merged = merge(&mut known, seen);
         if let (Merged::Changed, Some(charge)) = (merged, known) {
-            let client = owner.as_ref().map(|(owner, _)| owner.client.clone());
+            let told = owner.as_ref().map(|(owner, _)| owner.client.clone());
+            let client = told.or_else(|| earlier.and_then(|known| known.client.clone()));
             self.known.charges.insert(id.to_owned(), KnownCharge { client, charge });
             self.charges.charges.push(ChargeRow {
                 id: fact.charge.clone(),
