@@ -192,7 +192,7 @@ fn decided(facts: &Facts) -> Promise {
     let all = facts.evidence.archived.len();
     let fine = all - wrong.len();
     let mut promise = compare(
-        "every event is decided; only the stranger's wait",
+        "every event is decided; only those of strangers wait",
         fine,
         all,
         "events",
