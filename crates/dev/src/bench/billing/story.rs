@@ -236,8 +236,8 @@ impl Template {
             .replace("cs_test_a1Fixture", "cs_test_a1SSSSSSSSSSFixture")
             .replace("1793534400", "9222222222");
         let mut event: Value = serde_json::from_str(&text).context("a fixture")?;
-        event["id"] = json!("evt_1EEEEEEEEEEQhBenchHoldf");
-        event["created"] = json!(9_111_111_111_i64);
+        put(&mut event, "/id", json!("evt_1EEEEEEEEEEQhBenchHoldf"))?;
+        put(&mut event, "/created", json!(9_111_111_111_i64))?;
         if let Some(previous) = event.pointer_mut("/data/previous_attributes") {
             *previous = json!({"items": {"data": [{
                 "id": "si_QFixture0000001", "current_period_end": 9_333_333_333_i64,
@@ -245,7 +245,7 @@ impl Template {
             }]}});
         }
         if let Some(status) = status {
-            event["data"]["object"]["status"] = json!(status);
+            put(&mut event, "/data/object/status", json!(status))?;
         }
         let body = to_size(event)?;
         let fields = PLACES
@@ -272,7 +272,7 @@ fn to_size(mut event: Value) -> anyhow::Result<String> {
         item.as_object_mut().map(|item| item.remove("plan"));
     }
     loop {
-        event["data"]["object"] = Value::Object(object.clone());
+        put(&mut event, "/data/object", Value::Object(object.clone()))?;
         let body = render(&event)?;
         if body.len() <= BODY_BYTES {
             break;
@@ -288,8 +288,17 @@ fn to_size(mut event: Value) -> anyhow::Result<String> {
             return Ok(body);
         }
         lines += 1;
-        event["data"]["object"]["metadata"][format!("order_line_{lines}")] = json!("PRODUCT-4711 two, gift wrapped");
+        let metadata = event
+            .pointer_mut("/data/object/metadata")
+            .and_then(Value::as_object_mut);
+        let metadata = metadata.context("a fixture without metadata")?;
+        metadata.insert(format!("order_line_{lines}"), json!("PRODUCT-4711 two, gift wrapped"));
     }
+}
+
+fn put(event: &mut Value, pointer: &str, value: Value) -> anyhow::Result<()> {
+    *event.pointer_mut(pointer).context("a fixture lacks a member")? = value;
+    Ok(())
 }
 
 fn digits<const N: usize>(body: &mut [u8], at: usize, mut number: usize) {
