@@ -11,6 +11,7 @@ mod support;
 
 use domain::billing::authority::Binding;
 use serde_json::json;
+use service_kit::clock::Clock;
 use support::events::{Payer, T0};
 use support::{Event, SOON, Shop, World, in_own_world, in_world_with_stripe, unique};
 use testkit::eventually;
@@ -30,7 +31,7 @@ async fn owner(world: &World, shop: &Shop) -> Payer {
 
 /// A thin event as Stripe sends it: the type of the snapshot with `v1.` before it, a time as text, and no object.
 fn thin(kind: &str, object: &str, url: &str) -> Event {
-    let created = chrono::Utc::now();
+    let created = Clock::System.now();
     let event = json!({
         "id": unique("evt_thin"), "object": "v2.core.event", "type": format!("v1.{kind}"), "livemode": false,
         "created": created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), "context": null, "reason": null,
@@ -224,7 +225,7 @@ fn two_states_of_one_second_are_settled_by_reading_the_subscription_once() {
         assert_eq!(world.count("billing_events", "true").await, 2);
 
         // An event that happens after the reading goes before it.
-        let later = payer.subscription("updated", chrono::Utc::now().timestamp() + 1, "active");
+        let later = payer.subscription("updated", Clock::System.unix_seconds() + 1, "active");
         world.decide(&later).await;
         assert_eq!(world.state(&payer.client).await, "ACTIVE");
     });
