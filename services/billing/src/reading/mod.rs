@@ -19,7 +19,7 @@ use domain::billing::subscription::Rank;
 use domain::ids::{CheckoutSessionId, ClientId, CustomerId};
 use domain::time::UnixSeconds;
 use stripe_gateway::envelope::{Envelope, Form};
-use stripe_gateway::views::{EventView, PreviousSubscription, related_url};
+use stripe_gateway::views::{EventView, PreviousSubscription, ViewError, related_url};
 
 use field::{LAST_SECOND, Unreadable};
 pub(crate) use object::{of_charge, of_object, of_subscription};
@@ -102,7 +102,12 @@ pub(crate) enum Says {
 /// When the body is not UTF-8 or has no event's envelope; such a message has no place in the archive and parks.
 pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Result<Reading<'_>, String> {
     let payload = std::str::from_utf8(&message.body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    let envelope = stripe_gateway::envelope::peek(&message.body).map_err(|error| error.to_string())?;
+    let event = EventView::parse(&message.body);
+    let envelope = match &event {
+        Ok(event) => event.envelope.clone(),
+        // What is wrong with the object is for the archive to tell, as long as there is an event around it.
+        Err(_) => stripe_gateway::envelope::peek(&message.body).map_err(|error| error.to_string())?,
+    };
     let endpoint = endpoint(message);
     let received_at = message
         .headers
@@ -111,7 +116,7 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
         .map_or(now, |time| time.with_timezone(&Utc));
     let content = match by_envelope(&envelope, endpoint, livemode) {
         Some(reason) => Content::Ignored(reason, None),
-        None => content(&message.body, &envelope),
+        None => content(&message.body, &envelope, event),
     };
     Ok(Reading {
         source: Source::Event,
@@ -158,12 +163,12 @@ fn by_envelope(envelope: &Envelope<'_>, endpoint: &str, livemode: bool) -> Optio
     (endpoint == "connect" || account.is_some()).then_some(Reason::ConnectedAccount)
 }
 
-fn content(body: &[u8], envelope: &Envelope<'_>) -> Content {
+fn content(body: &[u8], envelope: &Envelope<'_>, event: Result<EventView<'_>, ViewError>) -> Content {
     let rule = Rule::of(&envelope.kind);
     if envelope.form == Form::Thin {
         return thin(body, rule, UnixSeconds(envelope.created));
     }
-    let said = EventView::parse(body).map_err(Unreadable::from).and_then(|event| {
+    let said = event.map_err(Unreadable::from).and_then(|event| {
         let said = statement(&event, rule, UnixSeconds(envelope.created))?;
         Ok(said.map_err(|reason| (reason, customer(&event))))
     });
