@@ -182,6 +182,7 @@ fn told(effect: &Effect) -> String {
             let moved: i64 = posting.moves().iter().map(|it| it.amount).sum();
             format!("post {} {moved}", posting.kind)
         }
+        Effect::ReadAccount(of) => format!("read the account of {}", name(of)),
         Effect::Notify(notice) => format!("tell {}", notice.as_str()),
     }
 }

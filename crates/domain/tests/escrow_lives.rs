@@ -21,7 +21,7 @@ use domain::escrow::decision::Decision;
 use domain::escrow::facts::DisputeStage;
 use domain::escrow::held::{Escrow, Standing, Task};
 use domain::escrow::input::{Command, Fact, Input, JobOutcome};
-use domain::escrow::ledger::Account;
+use domain::escrow::ledger::{Account, Posting};
 use domain::escrow::operation::Wish;
 use domain::escrow::split::{Claim, Fee, Share, Split};
 use domain::escrow::state::{EscrowStatus, may_become};
@@ -67,18 +67,18 @@ struct Life {
 }
 
 impl Life {
+    fn command(&mut self, command: Command) -> TestCaseResult {
+        self.take(&Input::Command(command)).map(|_| ())
+    }
+
     fn take(&mut self, input: &Input) -> Result<bool, TestCaseError> {
         match decide(&self.escrow, input, NOW) {
             Decision::Apply { next, effects } => {
                 for effect in effects {
-                    if let Effect::Post(posting) = effect {
-                        prop_assert!(!posting.moves().is_empty());
-                        let mut sum = 0;
-                        for (account, amount) in posting.lines() {
-                            sum += amount;
-                            *self.balances.entry(account.clone()).or_default() += amount;
-                        }
-                        prop_assert_eq!(sum, 0);
+                    match effect {
+                        Effect::Post(posting) => self.post(&posting)?,
+                        Effect::ReadAccount(account) => self.stripe.read(&account),
+                        Effect::Begin { .. } | Effect::Notify(_) => {}
                     }
                 }
                 let (from, to) = (self.escrow.status, next.status);
@@ -95,6 +95,17 @@ impl Life {
             }
             Decision::Refused(_) => Ok(false),
         }
+    }
+
+    fn post(&mut self, posting: &Posting) -> TestCaseResult {
+        prop_assert!(!posting.moves().is_empty());
+        let mut sum = 0;
+        for (account, amount) in posting.lines() {
+            sum += amount;
+            *self.balances.entry(account.clone()).or_default() += amount;
+        }
+        prop_assert_eq!(sum, 0);
+        Ok(())
     }
 
     fn check(&self, input: &Input) -> TestCaseResult {
@@ -251,7 +262,11 @@ fn book(escrow: &Escrow) -> Balances {
     let returned = escrow.terms.split.returned(escrow.given_back());
     let released = escrow.payment.captured.is_some() && escrow.asked.release;
     let over = (escrow.given_back() - escrow.terms.split.amount().minor).max(0);
-    let net: i64 = escrow.recipients.iter().map(|recipient| recipient.net()).sum();
+    let net: i64 = escrow
+        .recipients
+        .iter()
+        .map(domain::escrow::facts::Recipient::net)
+        .sum();
     let at_stripe = escrow.captured() - net - escrow.refunded.total() - escrow.lost() - escrow.in_dispute();
     book.insert(Account::Clearing, -at_stripe);
     book.insert(Account::Disputes, -escrow.in_dispute());
@@ -337,18 +352,16 @@ fn live(escrow: Escrow, steps: &[Step]) -> TestCaseResult {
             Step::Act(kind, argument) => life.stripe.act(*kind, *argument),
             Step::Deliver(pick, again) => life.deliver(*pick, *again)?,
             Step::Work(pick, luck, lost) => life.work(*pick, *luck, *lost)?,
-            Step::Release => drop(life.take(&Input::Command(Command::Release))?),
+            Step::Release => life.command(Command::Release)?,
             Step::Refund(seed) => {
                 let unit = life.escrow.terms.split.amount().currency.charge_unit();
                 let amount = (seed % (life.escrow.refundable() / unit).max(1) + 1) * unit;
-                life.take(&Input::Command(Command::Refund(Some(amount))))?;
+                life.command(Command::Refund(Some(amount)))?;
             }
-            Step::RefundAll => drop(life.take(&Input::Command(Command::Refund(None)))?),
-            Step::Retry(job) => drop(life.take(&Input::Command(Command::Retry { job: *job }))?),
-            Step::BearLoss(recipient) => {
-                drop(life.take(&Input::Command(Command::BearLoss(stripe::account(*recipient))))?)
-            }
-            Step::Secure => drop(life.take(&Input::Command(Command::SecureAuthorization))?),
+            Step::RefundAll => life.command(Command::Refund(None))?,
+            Step::Retry(job) => life.command(Command::Retry { job: *job })?,
+            Step::BearLoss(recipient) => life.command(Command::BearLoss(stripe::account(*recipient)))?,
+            Step::Secure => life.command(Command::SecureAuthorization)?,
         }
     }
     life.come_to_rest()?;
@@ -372,14 +385,10 @@ fn every_life_keeps_its_book_and_comes_to_rest() {
     let reached = REACHED.with_borrow(Clone::clone);
     let missing: Vec<_> = EscrowStatus::ALL
         .iter()
-        .filter(|status| !reached.contains(status))
+        // Nothing comes back to where it began, and whether something is noted there is chance.
+        .filter(|status| **status != EscrowStatus::AwaitingPayment && !reached.contains(status))
         .collect();
-    // Nothing comes back to where it began.
-    assert_eq!(
-        missing,
-        [&EscrowStatus::AwaitingPayment],
-        "not every status was reached"
-    );
+    assert!(missing.is_empty(), "not every status was reached: {missing:?}");
 }
 
 proptest! {

@@ -46,9 +46,12 @@ fn parts(split: &Split) -> Vec<i64> {
     split.parts().iter().map(|part| part.amount).collect()
 }
 
+/// An amount with its claims and fee, and what the recipients and the platform get.
+type Divided = (Money, Vec<Claim>, Fee, &'static [i64], i64);
+
 #[test]
 fn shares_come_out_as_told() {
-    let cases: [(Money, Vec<Claim>, Fee, &[i64], i64); 16] = [
+    let cases: [Divided; 16] = [
         (money(10_000, "eur"), points(&[10_000]), Fee::NONE, &[10_000], 0),
         (
             money(10_000, "eur"),

@@ -161,9 +161,12 @@ mod tests {
         (passed, aside, None)
     }
 
+    /// How many pass, how many are set aside, and which limit was met.
+    type Expected = (usize, usize, Option<Limit>);
+
     #[test]
     fn a_run_ends_at_its_number_or_its_amount() {
-        let cases: [(Vec<GivingBack>, (usize, usize, Option<Limit>)); 7] = [
+        let cases: [(Vec<GivingBack>, Expected); 7] = [
             (vec![eur(100); 100], (50, 0, Some(Limit::RunCount))),
             (vec![eur(3_000); 5], (3, 0, Some(Limit::RunAmount))),
             (vec![eur(10_000)], (1, 0, None)),

@@ -30,6 +30,9 @@ pub enum Effect {
     },
     /// Write into the ledger.
     Post(Posting),
+    /// Read the account at Stripe and take what it says in as a fact, stamped with the time of the reading. A refusal that comes in
+    /// late may be older than the last snapshot; without a fresh one the recipient could wait for ever.
+    ReadAccount(AccountId),
     /// Tell a person.
     Notify(Notice),
 }
@@ -185,6 +188,7 @@ fn settle(before: &Escrow, mut next: Escrow, input: &Input) -> EscrowDecision {
     }
     let mut effects: Vec<Effect> = ledger::postings(before, &next).into_iter().map(Effect::Post).collect();
     effects.extend(begun);
+    effects.extend(accounts_to_read(before, &next, input));
     effects.extend(notices(before, &next, input).into_iter().map(Effect::Notify));
     Decision::Apply { next, effects }
 }
@@ -363,6 +367,18 @@ fn bear_loss(escrow: &Escrow, account: &AccountId) -> Result<Escrow, Reason> {
     }
     merge::write_off(&mut next, account, lost);
     Ok(next)
+}
+
+/// The accounts that a refusal, and no snapshot of them, says cannot receive.
+fn accounts_to_read(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Effect> {
+    let Input::Fact(Fact::JobDone { .. }) = input else {
+        return Vec::new();
+    };
+    let both = next.recipients.iter().zip(&before.recipients);
+    let changed = both.filter(|(recipient, was)| recipient.readiness != was.readiness);
+    changed
+        .map(|(recipient, _)| Effect::ReadAccount(recipient.account.clone()))
+        .collect()
 }
 
 fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {

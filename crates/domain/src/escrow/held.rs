@@ -348,7 +348,7 @@ impl Escrow {
                     return RecipientStatus::Paying;
                 }
                 Task::Reverse(account, _) if *account == recipient.account => {
-                    reversal = reversal.max(Some(job.standing))
+                    reversal = reversal.max(Some(job.standing));
                 }
                 Task::Transfer(_) | Task::Reverse(..) | Task::Capture | Task::Cancel | Task::Refund => {}
             }
@@ -389,6 +389,16 @@ impl Escrow {
         }
     }
 
+    /// Whether the payer has paid, as far as anything shows: what is disputed or refunded was captured, also where the webhook that
+    /// says so is still on its way.
+    fn is_paid(&self) -> bool {
+        let is_disputed = self.disputes.values().any(|dispute| match dispute.stage {
+            DisputeStage::Open | DisputeStage::Lost | DisputeStage::Won => true,
+            DisputeStage::Inquiry | DisputeStage::Closed => false,
+        });
+        self.payment.authorized.is_some() || is_disputed || self.refunded.total() > 0
+    }
+
     fn status_before_capture(&self) -> EscrowStatus {
         if self.payment.canceled {
             EscrowStatus::Canceled
@@ -396,7 +406,7 @@ impl Escrow {
             EscrowStatus::Disputed
         } else if self.asked.cancel {
             EscrowStatus::Refunding
-        } else if self.payment.authorized.is_some() {
+        } else if self.is_paid() {
             if self.asked.release {
                 EscrowStatus::Processing
             } else {

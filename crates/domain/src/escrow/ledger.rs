@@ -3,13 +3,13 @@
 //! A posting is a list of moves, and a move takes an amount from one account and gives it to another; so a posting cannot be
 //! unbalanced, whoever makes it. Accounts tell whose the money is that lies in the platform's balance at Stripe:
 //!
-//! - [`Account::Clearing`]: that balance itself, seen from the other side: it goes *down* when money comes in. Its negative is what
+//! - [`Account::Clearing`] is that balance itself, seen from the other side: it goes *down* when money comes in. Its negative is what
 //!   Stripe holds for us, to be compared with Stripe's balance transactions.
-//! - [`Account::Escrow`]: the payer's money, held.
-//! - [`Account::Recipient`]: released and owed to a recipient. Negative: the recipient owes the platform.
-//! - [`Account::PlatformFee`]: earned.
-//! - [`Account::Disputes`]: taken by banks and not decided; negative while it is gone.
-//! - [`Account::Losses`]: what nobody else bears; negative.
+//! - [`Account::Escrow`] is the payer's money, held.
+//! - [`Account::Recipient`] is what was released and owed to a recipient. Negative: the recipient owes the platform.
+//! - [`Account::PlatformFee`] is what the platform has earned.
+//! - [`Account::Disputes`] is what was taken by banks and not decided; negative while it is gone.
+//! - [`Account::Losses`] is what nobody else bears; negative.
 //!
 //! Postings are derived from the difference between two states of an escrow, each of which only grows, so that the same fact, told
 //! twice or by two sides, is posted once. Stripe's own fees (for processing, for disputes) are not here: they are known only from

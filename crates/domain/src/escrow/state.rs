@@ -62,49 +62,32 @@ words! {
 /// for its payment again; what was given back in full is not given out again, only a dispute or a late transfer can touch it; what
 /// was captured is not canceled; and staying is no transition.
 #[must_use]
-pub const fn may_become(from: EscrowStatus, to: EscrowStatus) -> bool {
+pub fn may_become(from: EscrowStatus, to: EscrowStatus) -> bool {
     use EscrowStatus::{
         AwaitingPayment, Canceled, Disputed, Distributed, Held, PaymentFailed, PendingUserSetup, Processing, Refunded,
         Refunding, Reversed, TransferFailed,
     };
-    match (from, to) {
-        (AwaitingPayment, AwaitingPayment)
-        | (PaymentFailed, AwaitingPayment | PaymentFailed)
-        | (Held, Held)
-        | (Processing, Processing)
-        | (Refunding, Refunding)
-        | (Distributed, Distributed)
-        | (TransferFailed, TransferFailed)
-        | (PendingUserSetup, PendingUserSetup)
-        | (Reversed, Reversed)
-        | (Disputed, Disputed)
-        | (
-            Held | Processing | Refunding | Distributed | TransferFailed | PendingUserSetup | Reversed | Disputed,
-            AwaitingPayment | PaymentFailed,
-        )
-        | (Distributed | TransferFailed | PendingUserSetup | Reversed | Disputed, Canceled)
-        | (
-            Refunded,
-            AwaitingPayment | PaymentFailed | Held | Processing | Distributed | TransferFailed | PendingUserSetup
-            | Refunded | Canceled,
-        )
-        | (
-            Canceled,
-            AwaitingPayment | PaymentFailed | Held | Processing | Distributed | TransferFailed | PendingUserSetup
-            | Refunding | Refunded | Canceled | Reversed | Disputed,
-        ) => false,
-        (
-            AwaitingPayment | PaymentFailed,
+    if from == to {
+        return false;
+    }
+    match from {
+        AwaitingPayment => true,
+        PaymentFailed => to != AwaitingPayment,
+        Held | Processing | Refunding => match to {
+            AwaitingPayment | PaymentFailed => false,
             Held | Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded | Canceled
-            | Reversed | Disputed,
-        )
-        | (AwaitingPayment, PaymentFailed)
-        | (Held | Processing | Refunding, Canceled)
-        | (
-            Held | Processing | Refunding | Distributed | TransferFailed | PendingUserSetup | Reversed | Disputed,
-            Held | Processing | Refunding | Distributed | TransferFailed | PendingUserSetup | Refunded | Reversed
-            | Disputed,
-        )
-        | (Refunded, Refunding | Reversed | Disputed) => true,
+            | Reversed | Disputed => true,
+        },
+        Distributed | TransferFailed | PendingUserSetup | Reversed | Disputed => match to {
+            AwaitingPayment | PaymentFailed | Canceled => false,
+            Held | Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded | Reversed
+            | Disputed => true,
+        },
+        Refunded => match to {
+            Refunding | Reversed | Disputed => true,
+            AwaitingPayment | PaymentFailed | Held | Processing | Distributed | TransferFailed | PendingUserSetup
+            | Refunded | Canceled => false,
+        },
+        Canceled => false,
     }
 }

@@ -123,6 +123,15 @@ impl Stripe {
         });
     }
 
+    /// Somebody reads an account.
+    pub fn read(&mut self, account_read: &AccountId) {
+        let mut all = 0..self.ready.len();
+        self.tell_account(
+            all.find(|recipient| account(*recipient) == *account_read)
+                .expect("a recipient"),
+        );
+    }
+
     /// Something that nobody on our side asked for. What is not possible is not done.
     pub fn act(&mut self, kind: u32, argument: i64) {
         let is_live = !self.canceled && self.captured.is_none();

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use stateright::Model;
 
-use super::model::{State, World};
+use super::model::{State, World, hash};
 
 /// What a walk over the whole graph came to.
 pub struct Walk {
@@ -16,50 +16,75 @@ pub struct Walk {
     pub stuck: Option<State>,
 }
 
+/// The graph, its states known by their hash. That stateright, with another hash, counts as many says that no two fell together.
+struct Graph {
+    /// From where each state is reached.
+    into: Vec<Vec<u32>>,
+    ends: Vec<u32>,
+    steps: usize,
+}
+
 pub fn walk(world: &World) -> Walk {
-    let mut number: HashMap<State, u32> = HashMap::new();
-    let mut into: Vec<Vec<u32>> = Vec::new();
+    let mut graph = Graph {
+        into: Vec::new(),
+        ends: Vec::new(),
+        steps: 0,
+    };
+    visit(world, &mut graph, |_, _| {});
+    let mut leads_to_an_end = vec![false; graph.into.len()];
+    let mut back = graph.ends.clone();
+    while let Some(state) = back.pop() {
+        if !std::mem::replace(&mut leads_to_an_end[state as usize], true) {
+            back.extend(&graph.into[state as usize]);
+        }
+    }
+    let mut stuck = None;
+    if let Some(number) = leads_to_an_end.iter().position(|leads| !leads) {
+        let mut again = Graph {
+            into: Vec::new(),
+            ends: Vec::new(),
+            steps: 0,
+        };
+        visit(world, &mut again, |at, state| {
+            if at as usize == number {
+                stuck = Some(state.clone());
+            }
+        });
+    }
+    Walk {
+        states: graph.into.len(),
+        steps: graph.steps,
+        ends: graph.ends.len(),
+        stuck,
+    }
+}
+
+fn visit(world: &World, graph: &mut Graph, mut see: impl FnMut(u32, &State)) {
+    let mut number: HashMap<u64, u32> = HashMap::new();
     let mut queue = VecDeque::new();
     for state in world.init_states() {
-        number.insert(state.clone(), 0);
-        into.push(Vec::new());
-        queue.push_back(state);
+        number.insert(hash(&state), 0);
+        graph.into.push(Vec::new());
+        queue.push_back((0, state));
     }
-    let mut ends = Vec::new();
-    let mut steps = 0;
-    while let Some(state) = queue.pop_front() {
-        let from = number[&state];
+    while let Some((from, state)) = queue.pop_front() {
+        see(from, &state);
         if state.is_an_end() {
-            ends.push(from);
+            graph.ends.push(from);
         }
         for next in world
             .next_states(&state)
             .into_iter()
             .filter(|next| world.within_boundary(next))
         {
-            steps += 1;
-            let to = *number.entry(next).or_insert_with_key(|next| {
-                into.push(Vec::new());
-                queue.push_back(next.clone());
-                u32::try_from(into.len() - 1).expect("fewer than four billion")
+            graph.steps += 1;
+            let to = *number.entry(hash(&next)).or_insert_with(|| {
+                let new = u32::try_from(graph.into.len()).expect("fewer than four billion");
+                graph.into.push(Vec::new());
+                queue.push_back((new, next));
+                new
             });
-            into[to as usize].push(from);
+            graph.into[to as usize].push(from);
         }
-    }
-    let mut leads_to_an_end = vec![false; into.len()];
-    let mut back: Vec<u32> = ends.clone();
-    while let Some(state) = back.pop() {
-        if !std::mem::replace(&mut leads_to_an_end[state as usize], true) {
-            back.extend(&into[state as usize]);
-        }
-    }
-    Walk {
-        states: into.len(),
-        steps,
-        ends: ends.len(),
-        stuck: number
-            .into_iter()
-            .find(|(_, at)| !leads_to_an_end[*at as usize])
-            .map(|(state, _)| state),
     }
 }

@@ -108,8 +108,7 @@ fn find_out(rules: &Rules, operation: &Operation, resolve: Resolve, wish: Wish, 
     let key_is_young = at.now.since(operation.key_since) < rules.key_lifetime;
     match (resolve, wish) {
         (Resolve::SameKey, Wish::Wanted) if key_is_young => send(rules, operation.clone(), at),
-        (Resolve::SameKey, Wish::Wanted | Wish::OnHold | Wish::Withdrawn)
-        | (Resolve::Look { .. }, Wish::Wanted | Wish::OnHold | Wish::Withdrawn) => {
+        (Resolve::SameKey | Resolve::Look { .. }, Wish::Wanted | Wish::OnHold | Wish::Withdrawn) => {
             let look = Instruction::Look {
                 attempt: operation.attempt,
             };
