@@ -84,6 +84,8 @@ pub(super) enum Method {
 #[derive(Clone)]
 pub struct Call {
     pub(super) op: &'static str,
+    /// The shape that `path` must have.
+    shape: &'static str,
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: Option<String>,
@@ -95,13 +97,13 @@ impl Call {
     /// A call that changes nothing.
     #[must_use]
     pub fn get<R: Get>(request: &R) -> Self {
-        Self::of(R::OP, Method::Get, request)
+        Self::of(R::OP, R::PATH, Method::Get, request)
     }
 
     /// A call that changes something. All its attempts go under one key.
     #[must_use]
     pub fn post<R: Post>(request: &R, key: IdempotencyKey) -> Self {
-        Self::of(R::OP, Method::Post(key), request)
+        Self::of(R::OP, R::PATH, Method::Post(key), request)
     }
 
     /// The same call with another deadline over all its attempts, for example what is left of a lease.
@@ -111,10 +113,11 @@ impl Call {
         self
     }
 
-    fn of(op: &'static str, method: Method, request: &impl StripeRequest) -> Self {
+    fn of(op: &'static str, shape: &'static str, method: Method, request: &impl StripeRequest) -> Self {
         let built = request.build();
         Self {
             op,
+            shape,
             method,
             path: built.path,
             query: built.query,
@@ -123,13 +126,18 @@ impl Call {
         }
     }
 
-    /// Whether the path is one that async-stripe made from plain ids. An id that came from outside could otherwise lead the call
-    /// to another endpoint (`../refunds`), or take parameters with it (`?expand[]=…`).
+    /// Whether the path is the operation's own with plain ids in it. An id that came from outside could otherwise lead the call to
+    /// another endpoint (`../refunds`, `pi_1/cancel`), or take parameters with it (`?expand[]=…`).
     pub(super) fn has_plain_path(&self) -> bool {
-        let Some(segments) = self.path.strip_prefix('/') else {
-            return false;
-        };
-        segments.split('/').all(is_plain)
+        let (mut found, mut shape) = (self.path.split('/'), self.shape.split('/'));
+        loop {
+            match (found.next(), shape.next()) {
+                (None, None) => return true,
+                (Some(id), Some("*")) if is_plain(id) => {}
+                (Some(word), Some(expected)) if word == expected && expected != "*" => {}
+                (Some(_), Some(_) | None) | (None, Some(_)) => return false,
+            }
+        }
     }
 }
 
@@ -166,7 +174,8 @@ mod tests {
             ("", false),
             ("..", false),
             ("../refunds", false),
-            ("sub_1/discount", true),
+            ("sub_1/discount", false),
+            ("*", false),
             ("sub_1?expand[]=customer", false),
             ("sub_1#", false),
             ("sub%2f1", false),

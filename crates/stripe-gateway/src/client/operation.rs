@@ -1,5 +1,5 @@
 //! The operations that this system asks of Stripe: async-stripe's request structs, each with the fixed name that metrics and logs
-//! know it by, and with its method in the type, so that a POST without an idempotency key does not compile.
+//! know it by and the shape of its path, and with its method in the type, so that a POST without an idempotency key does not compile.
 
 use stripe_billing::invoice::RetrieveInvoice;
 use stripe_billing::invoice_payment::RetrieveInvoicePayment;
@@ -22,48 +22,56 @@ use stripe_core::refund::{CreateRefund, RetrieveRefund};
 pub trait Get: StripeRequest {
     /// Its name in metrics and logs: words with underscores.
     const OP: &'static str;
+    /// Its path below `/v1`, with `*` where an id stands.
+    const PATH: &'static str;
 }
 
 /// A request that changes something.
 pub trait Post: StripeRequest {
     /// Its name in metrics and logs: words with underscores.
     const OP: &'static str;
+    /// Its path below `/v1`, with `*` where an id stands.
+    const PATH: &'static str;
 }
 
 macro_rules! operations {
-    ($method:ident { $($request:ty => $op:literal,)+ }) => {
-        $(impl $method for $request { const OP: &'static str = $op; })+
+    ($method:ident { $($request:ty => $op:literal at $path:literal,)+ }) => {
+        $(impl $method for $request {
+            const OP: &'static str = $op;
+            const PATH: &'static str = $path;
+        })+
     };
 }
 
 operations!(Get {
-    RetrieveAccount => "retrieve_account",
-    RetrieveCharge => "retrieve_charge",
-    RetrieveCheckoutSession => "retrieve_checkout_session",
-    RetrieveDispute => "retrieve_dispute",
-    RetrieveEvent => "retrieve_event",
-    RetrieveInvoice => "retrieve_invoice",
-    RetrieveInvoicePayment => "retrieve_invoice_payment",
-    RetrievePaymentIntent => "retrieve_payment_intent",
-    RetrievePayout => "retrieve_payout",
-    RetrieveRefund => "retrieve_refund",
-    RetrieveSubscription => "retrieve_subscription",
-    RetrieveTransfer => "retrieve_transfer",
-    ListEvent => "list_events",
+    RetrieveAccount => "retrieve_account" at "/accounts/*",
+    RetrieveCharge => "retrieve_charge" at "/charges/*",
+    RetrieveCheckoutSession => "retrieve_checkout_session" at "/checkout/sessions/*",
+    RetrieveDispute => "retrieve_dispute" at "/disputes/*",
+    RetrieveEvent => "retrieve_event" at "/events/*",
+    RetrieveInvoice => "retrieve_invoice" at "/invoices/*",
+    RetrieveInvoicePayment => "retrieve_invoice_payment" at "/invoice_payments/*",
+    RetrievePaymentIntent => "retrieve_payment_intent" at "/payment_intents/*",
+    RetrievePayout => "retrieve_payout" at "/payouts/*",
+    RetrieveRefund => "retrieve_refund" at "/refunds/*",
+    RetrieveSubscription => "retrieve_subscription" at "/subscriptions/*",
+    RetrieveTransfer => "retrieve_transfer" at "/transfers/*",
+    ListEvent => "list_events" at "/events",
 });
 
 operations!(Post {
-    CancelPaymentIntent => "cancel_payment_intent",
-    CapturePaymentIntent => "capture_payment_intent",
-    CreateIdTransferReversal => "create_transfer_reversal",
-    CreatePaymentIntent => "create_payment_intent",
-    CreateRefund => "create_refund",
-    CreateTransfer => "create_transfer",
+    CancelPaymentIntent => "cancel_payment_intent" at "/payment_intents/*/cancel",
+    CapturePaymentIntent => "capture_payment_intent" at "/payment_intents/*/capture",
+    CreateIdTransferReversal => "create_transfer_reversal" at "/transfers/*/reversals",
+    CreatePaymentIntent => "create_payment_intent" at "/payment_intents",
+    CreateRefund => "create_refund" at "/refunds",
+    CreateTransfer => "create_transfer" at "/transfers",
 });
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{Call, IdempotencyKey};
     use stripe_client_core::StripeMethod;
     use stripe_types::Currency;
 
@@ -71,6 +79,7 @@ mod tests {
         let built = request.build();
         assert!(matches!(built.method, StripeMethod::Get), "{}", R::OP);
         assert_eq!(built.path, path, "{}", R::OP);
+        assert!(Call::get(request).has_plain_path(), "{}", R::OP);
         R::OP
     }
 
@@ -78,6 +87,8 @@ mod tests {
         let built = request.build();
         assert!(matches!(built.method, StripeMethod::Post), "{}", R::OP);
         assert_eq!(built.path, path, "{}", R::OP);
+        let key = IdempotencyKey::parse("k").unwrap();
+        assert!(Call::post(request, key).has_plain_path(), "{}", R::OP);
         R::OP
     }
 

@@ -78,7 +78,14 @@ async fn ten_calls_share_one_connection() {
 #[tokio::test]
 async fn an_id_that_would_change_the_path_is_not_sent() {
     let server = Server::start(vec![answer(200, "{}")]).await;
-    for id in ["../refunds", "sub_1?expand[]=customer", "", "sub_1#", "sub 1"] {
+    for id in [
+        "../refunds",
+        "sub_1?expand[]=customer",
+        "",
+        "sub_1#",
+        "sub 1",
+        "sub_1/discount",
+    ] {
         let outcome = client(&server).send(Call::get(&RetrieveSubscription::new(id))).await;
         assert_eq!(outcome.detail(), "bad_request", "{id}");
         assert!(matches!(outcome, Outcome::NotSent(not_sent) if !not_sent.may_pass()));
