@@ -1,18 +1,12 @@
 -- Charges of clients with what was paid back and what is disputed; every checkout session that was registered; what an event waits
 -- for, as names; which registers events alone cannot decide.
--- Safe on a running system: tables are new; new columns are nullable or have a constant default, which rewrites no row; the new
--- indexes are partial, over rows that are few. The previous version goes on writing waiting_customer and waiting_client, which the
--- new one still looks at, and client_billing.checkout_session_id, which the new one still writes.
+-- Safe on a running system: tables are new, new columns are nullable or have a constant default, which rewrites no row, and every lock is
+-- held for a moment only; the indexes of the large table come in 0007. Beside the previous version nothing is lost: what an event waits
+-- for is written for both, and sessions are looked for in both places.
 
 -- Names of what a waiting event waits for, as 'customer:cus_1', 'client:acme', 'session:cs_1', 'charge:ch_1'. They are also the names
 -- under which whoever sets an event aside and whoever brings what it waits for lock each other out.
 ALTER TABLE billing_events ADD COLUMN waiting_for text[];
-UPDATE billing_events
-    SET waiting_for = array_remove(ARRAY['customer:' || waiting_customer, 'client:' || waiting_client], NULL)
-    WHERE waiting_customer IS NOT NULL OR waiting_client IS NOT NULL;
-CREATE INDEX billing_events_waiting_for ON billing_events USING gin (waiting_for) WHERE waiting_for IS NOT NULL;
--- Whoever looks for what can be read from Stripe by now goes by the reason.
-CREATE INDEX billing_events_waiting ON billing_events (reason) WHERE status = 'waiting';
 
 -- Several observations of one second differ, and none is known to be the last: the subscription is to be read from Stripe.
 ALTER TABLE billing_subscriptions ADD COLUMN undecided boolean NOT NULL DEFAULT false;

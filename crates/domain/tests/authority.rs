@@ -64,6 +64,12 @@ fn read_aloud(case: Case) -> Answer {
     // "A client may have had several customers: all that our side registered for it count", and a checkout session counts as well.
     let registered_for = case.customer_of.or(case.session_of);
 
+    // The same of a checkout session that was opened for one client and paid by the customer of another.
+    if let (Some(customer_of), Some(session_of)) = (case.customer_of, case.session_of)
+        && customer_of != session_of
+    {
+        return Answer::ChangesNothing(session_of, true);
+    }
     // "A checkout.session.completed whose metadata names a client with payment source NONE, or whose customer belongs to another
     // client, changes nothing, and is recorded and alerted on."
     if let (true, Some(named), Some(owner)) = (case.is_checkout, case.names, registered_for)

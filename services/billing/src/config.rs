@@ -39,6 +39,16 @@ impl BillingConfig {
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
         let stripe = StripeApi::read_optional(r, |text| ApiBase::parse(text).map_err(|error| error.to_string()));
+        let stripe = match (stripe, livemode) {
+            (Some(Some(api)), Some(livemode)) if api.is_for_livemode() != livemode => {
+                return r.refuse(
+                    "STRIPE_SECRET_KEY",
+                    "is of the other mode",
+                    "a key of the mode that STRIPE_LIVEMODE names",
+                );
+            }
+            (stripe, _) => stripe,
+        };
         Some(Self {
             database_url: database?,
             amqp_url: amqp?.into(),

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bus::{AlertRaiser, BatchError, BatchHandler, Incoming, Verdict};
+use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use chrono::{DateTime, Utc};
 use db::{Database, in_txn};
 use domain::billing::authority::Binding;
 use domain::billing::decision::{Decision, Guard, Outcome};
+use serde_json::Value;
 use service_kit::clock::Clock;
-use stripe_gateway::client::Client;
 use tokio::sync::Notify;
 
 use crate::error::BillingError;
-use crate::hydrate::hydrate;
+use crate::hydrate::Hydrator;
 use crate::pipeline::{BatchReport, Rules, decide_batch};
 use crate::reading::{Content, Reading, read};
 
@@ -28,10 +28,8 @@ pub(crate) struct Decider {
     pub(crate) binding: Binding,
     /// Wakes the relay after a batch that wrote to the outbox.
     pub(crate) nudge: Arc<Notify>,
-    /// Reads the objects of thin events; without it they wait.
-    pub(crate) stripe: Option<Client>,
-    /// Told when Stripe cannot be asked.
-    pub(crate) alerts: AlertRaiser,
+    /// Reads the objects of thin events.
+    pub(crate) hydrator: Arc<Hydrator>,
 }
 
 impl BatchHandler for Decider {
@@ -48,10 +46,11 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
-        hydrate(&mut readings, self.stripe.as_ref(), &self.alerts).await;
+        self.hydrator.hydrate(&mut readings).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
-        for ((place, reading), decision) in places.into_iter().zip(&readings).zip(&report.decisions) {
-            record(reading, *decision, now);
+        let told = report.decisions.iter().zip(&report.details);
+        for ((place, reading), (decision, details)) in places.into_iter().zip(&readings).zip(told) {
+            record(reading, *decision, details, now);
             if let (
                 Some(Decision {
                     outcome: Outcome::Parked,
@@ -72,6 +71,11 @@ impl BatchHandler for Decider {
 }
 
 impl Decider {
+    /// Stripe answers again.
+    pub(crate) fn ask_again(&self) {
+        self.hydrator.ask_again();
+    }
+
     /// Decides a batch in one transaction, and starts over where another consumer was faster.
     pub(crate) async fn decide(
         &self,
@@ -115,7 +119,7 @@ fn batch_error(error: &BillingError) -> BatchError {
 }
 
 /// One count and, for what a person may ask about, one log line per event.
-fn record(reading: &Reading<'_>, decision: Option<Decision>, now: DateTime<Utc>) {
+fn record(reading: &Reading<'_>, decision: Option<Decision>, details: &Value, now: DateTime<Utc>) {
     let outcome = decision.map_or("duplicate", |decision| decision.outcome.as_str());
     let guard = match decision {
         None => Guard::Idempotency.as_str(),
@@ -147,6 +151,8 @@ fn record(reading: &Reading<'_>, decision: Option<Decision>, now: DateTime<Utc>)
             | Outcome::Waiting
             | Outcome::Parked,
             _,
-        ) => tracing::info!(event_id, r#type = kind, outcome, guard, reason, "not applied"),
+        ) => {
+            tracing::info!(event_id, r#type = kind, outcome, guard, reason, source = reading.endpoint, %details, "not applied")
+        }
     }
 }

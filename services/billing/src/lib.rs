@@ -46,6 +46,7 @@ pub use explanation::{Explanation, OfCharge, Payment, SubscriptionWord, Waiting,
 
 use consumer::Decider;
 use http::Desk;
+use hydrate::Hydrator;
 use refresh::Refresher;
 
 /// The name in logs, in alerts and in the broker's list of connections.
@@ -110,8 +111,7 @@ impl Billing {
                 livemode: config.livemode,
                 binding: config.binding,
                 nudge: Arc::clone(&nudge),
-                stripe: stripe.clone(),
-                alerts: alerts.clone(),
+                hydrator: Arc::new(Hydrator::new(stripe.clone(), alerts.clone())),
             },
             database: database.clone(),
             alerts: alerts.clone(),
@@ -139,12 +139,7 @@ impl Billing {
             interval: RELAY_INTERVAL,
         };
         if let Some(stripe) = stripe {
-            let refresher = Refresher {
-                decider: handler.handler.clone(),
-                stripe,
-                database: database.clone(),
-                alerts: alerts.clone(),
-            };
+            let refresher = Refresher::new(handler.handler.clone(), stripe, database.clone(), alerts.clone());
             work.spawn(refresher.run(stop.clone()));
         }
         work.spawn(relay_outbox(relay, database.clone(), stop));

@@ -1,27 +1,30 @@
-//! What events alone cannot decide is read from Stripe, one object at a time, by a timer and by a nudge.
+//! What events alone cannot decide is read from Stripe, one object at a time, by a timer.
 //!
 //! Three things are looked for, and nothing else is ever asked of Stripe here:
+//! - thin events whose object could not be read when they came in: once Stripe answers again, these go back into billing's queue;
 //! - subscriptions whose last observations differ within one second;
-//! - charges that a refund or a dispute speaks of and that no event has shown;
-//! - thin events whose object could not be read when they came in: these go back into billing's queue.
+//! - charges that a refund or a dispute speaks of and that no event has shown.
 //!
 //! What was read goes through the same pipeline as an event, under the same locks and guards, as one more observation. It is not an
 //! event, so it has no row in the archive; the timeline tells of it where it changed something. A round takes no input and can be
-//! repeated, by any instance at any time. While nothing can be settled, rounds become rarer.
+//! repeated, by any instance at any time. An object that a reading did not settle is left alone for a while, and while there is
+//! nothing to do or nothing can be done, rounds become rarer.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bus::AlertRaiser;
 use chrono::{DateTime, Utc};
-use db::billing::inbox::{find_events_waiting_for_stripe_in_txn, find_unknown_charges};
+use db::billing::inbox::{find_object_waited_for, find_unknown_charges, take_events_waiting_for_stripe_in_txn};
 use db::billing::subscriptions::{Undecided, find_undecided};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, in_txn};
+use domain::billing::decision::Outcome;
 use domain::billing::subscription::observed_at;
 use domain::time::UnixSeconds;
-use stripe_gateway::client::Client;
 use stripe_gateway::client::read::ReadError;
-use stripe_gateway::views;
+use stripe_gateway::client::{Answer, Client};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::announcement;
@@ -32,90 +35,107 @@ use crate::reading::{Content, Reading, of_charge, of_subscription};
 
 /// Objects that a round reads, of each kind.
 const A_ROUND: i64 = 25;
+/// Thin events that a round sends back.
+const SENT_BACK: i64 = 500;
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long an object is left alone that a reading did not settle.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
 
 /// Reads what has to be read.
-#[derive(Clone)]
 pub(crate) struct Refresher {
-    pub(crate) decider: Decider,
-    pub(crate) stripe: Client,
-    pub(crate) database: Database,
-    pub(crate) alerts: AlertRaiser,
-}
-
-/// What a round came to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Round {
-    /// Objects that were read, or events that were sent back.
-    settled: usize,
-    /// What is still open.
-    open: usize,
+    decider: Decider,
+    stripe: Client,
+    database: Database,
+    alerts: AlertRaiser,
+    /// Objects that a reading did not settle, and until when they are left alone.
+    left_alone: HashMap<String, Instant>,
 }
 
 impl Refresher {
-    /// Runs rounds until the stop.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) fn new(decider: Decider, stripe: Client, database: Database, alerts: AlertRaiser) -> Self {
+        Self {
+            decider,
+            stripe,
+            database,
+            alerts,
+            left_alone: HashMap::new(),
+        }
+    }
+
+    /// Runs rounds until the stop, which also ends one that waits for Stripe: nothing is half done then.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         let mut wait = SHORTEST_WAIT;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = match self.round().await {
-                Ok(Round { open: 0, .. }) => SHORTEST_WAIT,
-                Ok(Round { settled: 0, .. }) | Err(_) => wait.saturating_mul(2).min(LONGEST_WAIT),
-                Ok(_) => SHORTEST_WAIT,
+            let settled = tokio::select! {
+                () = stop.cancelled() => return,
+                settled = self.round() => settled,
+            };
+            wait = if settled > 0 {
+                SHORTEST_WAIT
+            } else {
+                wait.saturating_mul(2).min(LONGEST_WAIT)
             };
         }
     }
 
-    async fn round(&self) -> Result<Round, BillingError> {
-        let mut round = Round::default();
+    /// Does what can be done now; answers how much that was. What fails is logged and leaves the rest to be done.
+    async fn round(&mut self) -> usize {
+        let now = Instant::now();
+        self.left_alone.retain(|_, until| *until > now);
+        let mut settled = logged(self.send_thin_events_back().await);
+        for subscription in logged(self.undecided().await) {
+            settled += usize::from(logged(self.read_subscription(&subscription).await));
+        }
+        for charge in logged(self.unknown_charges().await) {
+            settled += usize::from(logged(self.read_charge(&charge).await));
+        }
+        settled
+    }
+
+    async fn undecided(&self) -> Result<Vec<Undecided>, DbError> {
         let conn = self.database.conn().await?;
-        let undecided = find_undecided(&conn, A_ROUND).await?;
-        let charges = find_unknown_charges(&conn, A_ROUND).await?;
-        drop(conn);
-        for subscription in &undecided {
-            round.open += 1;
-            round.settled += usize::from(self.read_subscription(subscription).await?);
-        }
-        for charge in &charges {
-            round.open += 1;
-            round.settled += usize::from(self.read_charge(charge).await?);
-        }
-        let sent_back = self.send_thin_events_back().await?;
-        round.open += sent_back;
-        Ok(round)
+        find_undecided(&conn, A_ROUND, &self.alone()).await
+    }
+
+    async fn unknown_charges(&self) -> Result<Vec<String>, DbError> {
+        let conn = self.database.conn().await?;
+        find_unknown_charges(&conn, A_ROUND, &self.alone()).await
+    }
+
+    fn alone(&self) -> Vec<String> {
+        self.left_alone.keys().cloned().collect()
     }
 
     /// Reads a subscription and lets it speak; not before the second that it is about is safely over.
-    async fn read_subscription(&self, undecided: &Undecided) -> Result<bool, BillingError> {
+    async fn read_subscription(&mut self, undecided: &Undecided) -> Result<bool, BillingError> {
         let id = undecided.id.as_str();
-        let Some((view, answered)) = self.taken(self.stripe.read_subscription(id).await, id) else {
+        let answer = self.stripe.read_subscription(id).await;
+        let Some((view, answered)) = self.taken(answer, id) else {
             return Ok(false);
         };
         let at = observed_at(answered, None);
         if at <= undecided.at {
             return Ok(false);
         }
-        self.decide("read.subscription", id, answered, of_subscription(&view, at))
-            .await
+        let content = of_subscription(&view, at);
+        self.decide("read.subscription", id, answered, content).await
     }
 
-    async fn read_charge(&self, id: &str) -> Result<bool, BillingError> {
-        let Some((view, answered)) = self.taken(self.stripe.read_charge(id).await, id) else {
+    async fn read_charge(&mut self, id: &str) -> Result<bool, BillingError> {
+        let answer = self.stripe.read_charge(id).await;
+        let Some((view, answered)) = self.taken(answer, id) else {
             return Ok(false);
         };
-        let view: views::Charge = view;
         self.decide("read.charge", id, answered, of_charge(&view)).await
     }
 
-    fn taken<T>(
-        &self,
-        answer: Result<stripe_gateway::client::Answer<T>, ReadError>,
-        id: &str,
-    ) -> Option<(T, UnixSeconds)> {
+    /// What was read, and when Stripe answered. An object that cannot be read by asking again is left alone.
+    fn taken<T>(&mut self, answer: Result<Answer<T>, ReadError>, id: &str) -> Option<(T, UnixSeconds)> {
         match answer {
             Ok(answer) => Some((answer.content, answer.receipt.answered_at?)),
             Err(error) if error.is_transient() => {
@@ -124,14 +144,19 @@ impl Refresher {
             }
             Err(error) => {
                 tracing::warn!(id, %error, "what events leave open cannot be read from Stripe either");
+                self.leave_alone(id);
                 None
             }
         }
     }
 
-    /// Puts what was read through the pipeline.
+    fn leave_alone(&mut self, id: &str) {
+        self.left_alone.insert(id.to_owned(), Instant::now() + LEFT_ALONE);
+    }
+
+    /// Puts what was read through the pipeline. Answers whether it settled something; if not, the object is left alone.
     async fn decide(
-        &self,
+        &mut self,
         kind: &str,
         id: &str,
         answered: UnixSeconds,
@@ -140,11 +165,22 @@ impl Refresher {
         let now = self.decider.clock.now();
         let created = DateTime::<Utc>::from_timestamp(answered.0, 0).unwrap_or(now);
         let reading = Reading::of_read_object(kind, id, created, content);
+        self.leave_alone(id);
         let report = self.decider.decide(&[reading], now).await?;
         if report.wrote_outbox {
             self.decider.nudge.notify_one();
         }
         let decision = report.decisions.first().copied().flatten();
+        // A charge without a customer is noted too: what is said of it waits no longer.
+        let settled = decision.is_some_and(|decision| match decision.outcome {
+            Outcome::Applied | Outcome::Ignored => true,
+            Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Rejected | Outcome::Waiting | Outcome::Parked => {
+                false
+            }
+        });
+        if settled {
+            self.left_alone.remove(id);
+        }
         tracing::info!(
             id,
             kind,
@@ -152,27 +188,45 @@ impl Refresher {
             reason = decision.map(|decision| decision.reason.as_str()),
             "read from Stripe what events leave open"
         );
-        Ok(true)
+        Ok(settled)
     }
 
-    async fn send_thin_events_back(&self) -> Result<usize, BillingError> {
+    /// Sends thin events back once one of their objects shows that Stripe can be asked.
+    async fn send_thin_events_back(&self) -> Result<usize, DbError> {
+        let conn = self.database.conn().await?;
+        let waited_for = find_object_waited_for(&conn).await?;
+        drop(conn);
+        let Some(url) = waited_for else { return Ok(0) };
+        if let Err(error) = self.stripe.read_related(&url).await
+            && error.is_transient()
+        {
+            cannot_ask(&error, &self.alerts);
+            return Ok(0);
+        }
+        self.decider.ask_again();
         let sent = self
             .database
             .transact(|txn| {
                 in_txn(async move {
-                    let waiting = find_events_waiting_for_stripe_in_txn(txn, A_ROUND).await?;
-                    let sent = waiting.len();
+                    let waiting = take_events_waiting_for_stripe_in_txn(txn, SENT_BACK).await?;
                     let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
                     if !rows.is_empty() {
                         insert_outbox_in_txn(txn, &rows).await?;
                     }
-                    Ok::<usize, DbError>(sent)
+                    Ok::<usize, DbError>(rows.len())
                 })
             })
             .await?;
-        if sent > 0 {
-            self.decider.nudge.notify_one();
-        }
+        self.decider.nudge.notify_one();
         Ok(sent)
     }
+}
+
+/// What was done, or nothing and a line in the log.
+fn logged<T: Default, E: std::error::Error + 'static>(done: Result<T, E>) -> T {
+    done.unwrap_or_else(|error| {
+        let source: &dyn std::error::Error = &error;
+        tracing::error!(error = source, "what events leave open could not be looked at");
+        T::default()
+    })
 }

@@ -1,11 +1,12 @@
 //! The use case behind `PUT /api/clients/{client_id}`: our side says what was agreed with a client.
 
 use db::billing::clients::{ClientRow, find_client};
-use db::billing::inbox::{find_waiting_events_in_txn, reopen_price_rejections_in_txn};
+use db::billing::inbox::{find_waiting_events_in_txn, reopen_rejections_in_txn};
 use db::billing::owners::{client_name, customer_name, lock_names_in_txn, session_name};
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, in_txn};
+use domain::billing::contract::PaymentSource;
 use domain::ids::PriceId;
 use domain::money::Currency;
 
@@ -41,8 +42,8 @@ pub(crate) struct Outcome {
 }
 
 /// Registers a client, and sends what waited for it back to be decided: in one transaction, under the locks that the consumer
-/// takes before it sets an event aside. Where another price or currency is agreed now, events that were rejected for theirs are
-/// decided again as well.
+/// takes before it sets an event aside. Where something else is agreed now, events that were rejected for it are decided
+/// again as well.
 pub(crate) async fn register(database: &Database, registration: &Registration<'_>) -> Result<Outcome, RegisterError> {
     database
         .transact(|txn| {
@@ -64,7 +65,7 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
                         detail: "the client that was just registered is not there".to_owned(),
                     })?;
                 if before.is_some_and(|before| agreed(&before) != agreed(&client)) {
-                    reopen_price_rejections_in_txn(txn, registration.client).await?;
+                    reopen_rejections_in_txn(txn, registration.client).await?;
                 }
                 let waiting = find_waiting_events_in_txn(txn, &names).await?;
                 let released = waiting.len();
@@ -81,6 +82,10 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
 }
 
 /// What an event may be rejected for.
-fn agreed(client: &ClientRow) -> (Option<&PriceId>, Option<Currency>) {
-    (client.contracted_price_id.as_ref(), client.contracted_currency)
+fn agreed(client: &ClientRow) -> (PaymentSource, Option<&PriceId>, Option<Currency>) {
+    (
+        client.payment_source,
+        client.contracted_price_id.as_ref(),
+        client.contracted_currency,
+    )
 }

@@ -12,6 +12,7 @@ use domain::billing::authority::Binding;
 use serde_json::{Value, json};
 use support::events::{Payer, T0, naming};
 use support::{SOON, World, in_own_world, in_shared_world};
+use testkit::eventually;
 
 /// Registers a client of any payment source, without a customer.
 async fn register_as(world: &World, client: &str, source: &str) {
@@ -282,5 +283,47 @@ fn another_price_or_currency_than_agreed_is_refused_and_told() {
         let alerts = alerts(&world).await;
         assert_eq!(alerts.len(), 2);
         assert_eq!(alerts[0]["key"], format!("plan_application:{}", payer.client));
+    });
+}
+
+#[test]
+fn what_only_names_a_client_is_not_for_its_organisation_to_read() {
+    in_shared_world(async |world| {
+        let (victim, stranger) = (Payer::new("named_only"), Payer::new("somebody"));
+        let (status, _) = world
+            .put(&victim.client, &json!({"org_id": "org_1", "payment_source": "NONE"}))
+            .await;
+        assert_eq!(status, 201);
+        let spoof = stranger.checkout(T0, &format!("cs_{}", stranger.client), Some(&victim.client));
+        let row = world.decide(&spoof).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.client.as_deref()),
+            ("rejected", Some(victim.client.as_str()))
+        );
+        let own = Payer::new("own_body");
+        world.register(&own.client, Some(&own.customer)).await;
+        world.decide(&own.subscription("updated", T0, "active")).await;
+        let readable = |client: &str| format!("client_id = '{client}' AND org_id IS NOT NULL");
+        assert_eq!(world.count("billing_events", &readable(&victim.client)).await, 0);
+        assert_eq!(world.count("billing_events", &readable(&own.client)).await, 1);
+    });
+}
+
+#[test]
+fn a_client_that_comes_to_pay_by_stripe_gets_what_its_own_customer_was_refused_and_nothing_else() {
+    in_shared_world(async |world| {
+        let (payer, stranger) = (Payer::new("changes"), Payer::new("claims"));
+        let manual = json!({"org_id": "org_1", "payment_source": "MANUAL", "stripe_customer_id": payer.customer});
+        assert_eq!(world.put(&payer.client, &manual).await.0, 201);
+        let own = payer.subscription("updated", T0, "active");
+        assert_eq!(world.decide(&own).await.reason, "payment_source_is_not_stripe");
+        let claim = stranger.checkout(T0, &format!("cs_{}", stranger.client), Some(&payer.client));
+        assert_eq!(world.decide(&claim).await.outcome, "rejected");
+
+        world.register(&payer.client, None).await;
+        eventually(SOON, || async { world.state(&payer.client).await == "ACTIVE" }).await;
+        let row = world.row(&claim.id).await;
+        assert_eq!((row.status.as_str(), row.outcome.as_str()), ("decided", "rejected"));
+        assert_eq!(world.client(&payer.client).await["stripe_customer_id"], payer.customer);
     });
 }

@@ -331,14 +331,12 @@ fn odd_but_readable_events_are_applied() {
                 "PAST_DUE",
             ),
             (
-                step(
-                    253_402_300_799,
-                    "active",
-                    json!({"current_period_end": 253_402_300_799_i64}),
-                ),
+                step(T0 + 3, "active", json!({"current_period_end": 253_402_300_799_i64})),
                 "ACTIVE",
             ),
         ];
+        let ahead = world.decide(&step(253_402_300_799, "canceled", json!({}))).await;
+        assert_eq!(ahead.outcome, "parked", "what has not happened outranks nothing");
         for (event, state) in &states {
             world.decide(event).await;
             assert_eq!(world.state(&payer.client).await, *state, "{}", event.body);

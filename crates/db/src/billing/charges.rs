@@ -131,7 +131,7 @@ fn currency(operation: &'static str, code: &str) -> Result<Currency, DbError> {
     Currency::parse(code).map_err(|_| corrupt(operation, "currency"))
 }
 
-/// Writes charges, each once. The owner of a charge never changes, and nobody locks those that have none: what was paid back only
+/// Writes charges, each once. A charge may get an owner, and then keeps it; nobody locks those that have none: what was paid back only
 /// grows here too.
 ///
 /// # Errors
@@ -152,7 +152,9 @@ pub async fn upsert_charges_in_txn(txn: &Transaction<'_>, rows: &[ChargeRow]) ->
                SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[]) \
                ON CONFLICT (stripe_charge_id) DO UPDATE SET \
                    amount_refunded = greatest(c.amount_refunded, EXCLUDED.amount_refunded), \
-                   amount = greatest(c.amount, EXCLUDED.amount), updated_at = now()";
+                   amount = greatest(c.amount, EXCLUDED.amount), client_id = coalesce(c.client_id, EXCLUDED.client_id), \
+                   org_id = coalesce(c.org_id, EXCLUDED.org_id), \
+                   stripe_customer_id = coalesce(c.stripe_customer_id, EXCLUDED.stripe_customer_id), updated_at = now()";
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
         [&ids, &clients, &orgs, &customers, &amounts, &refunded, &currencies];
     execute(txn, "upsert_charges", sql, &params).await

@@ -7,7 +7,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use domain::billing::decision::Reason;
 use tokio_postgres::error::SqlState;
 
-use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, client_name};
+use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, OBJECT_PREFIX, client_name};
 use super::{execute, plan_by_index_in_txn, query};
 use crate::DbError;
 use crate::error::During as _;
@@ -102,9 +102,11 @@ pub async fn find_known_events_in_txn(
 /// When the database does not answer or refuses a row.
 pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
     let sql = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, \
-                   received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries) \
+                   received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_for, waiting_customer, \
+                   waiting_client, deliveries) \
                SELECT id, 'billing', created, type, endpoint, account, api_version, livemode, received_at, payload, status, \
-                   outcome, guard, reason, client_id, org_id, string_to_array(waiting_for, ' '), deliveries \
+                   outcome, guard, reason, client_id, org_id, string_to_array(waiting_for, ' '), \
+                   substring(waiting_for FROM 'customer:([^ ]*)'), substring(waiting_for FROM 'client:([^ ]*)'), deliveries \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
                    $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], \
                    $16::text[], $17::int[]) \
@@ -157,8 +159,9 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
 /// When the database does not answer or refuses a row.
 pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
     let sql = "UPDATE billing_events AS e SET status = u.status, outcome = u.outcome, guard = u.guard, reason = u.reason, \
-                   client_id = u.client_id, org_id = u.org_id, waiting_customer = NULL, waiting_client = NULL, \
-                   waiting_for = string_to_array(u.waiting_for, ' '), deliveries = e.deliveries + u.deliveries \
+                   client_id = u.client_id, org_id = u.org_id, waiting_for = string_to_array(u.waiting_for, ' '), \
+                   waiting_customer = substring(u.waiting_for FROM 'customer:([^ ]*)'), \
+                   waiting_client = substring(u.waiting_for FROM 'client:([^ ]*)'), deliveries = e.deliveries + u.deliveries \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
                    $8::text[], $9::text[], $10::int[]) \
                    AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries) \
@@ -293,59 +296,82 @@ pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String])
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
-/// Events whose object could not be read from Stripe, at most `limit`, in no order: what still cannot be read holds up nobody.
+/// Takes events whose object could not be read from Stripe, at most `limit`, to be sent back: each once, until it has been looked at
+/// again.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_events_waiting_for_stripe_in_txn(
+pub async fn take_events_waiting_for_stripe_in_txn(
     txn: &Transaction<'_>,
     limit: i64,
 ) -> Result<Vec<WaitingEvent>, DbError> {
-    let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
-               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND payload IS NOT NULL \
-               ORDER BY random() LIMIT $2";
+    let sql = "UPDATE billing_events AS e SET waiting_for = NULL \
+               FROM (SELECT stripe_event_id, created FROM billing_events \
+                     WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND waiting_for IS NOT NULL \
+                         AND payload IS NOT NULL LIMIT $2 FOR UPDATE SKIP LOCKED) AS w \
+               WHERE e.stripe_event_id = w.stripe_event_id AND e.created = w.created AND e.consumer = 'billing' \
+               RETURNING e.stripe_event_id, e.created, e.type, e.endpoint, e.received_at, e.payload";
     let reason = Reason::ObjectNotRead.as_str();
-    let rows = query(txn, "find_events_waiting_for_stripe", sql, &[&reason, &limit]).await?;
+    plan_by_index_in_txn(txn).await?;
+    let rows = query(txn, "take_events_waiting_for_stripe", sql, &[&reason, &limit]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
+}
+
+/// The URL of an object that events wait for, to see whether Stripe answers again; none where nothing waits.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_object_waited_for(conn: &impl GenericClient) -> Result<Option<String>, DbError> {
+    let sql = "SELECT substr(waiting_for[1], length($1) + 1) FROM billing_events \
+               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $2 AND waiting_for IS NOT NULL LIMIT 1";
+    let reason = Reason::ObjectNotRead.as_str();
+    let row = conn.query_opt(sql, &[&OBJECT_PREFIX, &reason]).await;
+    Ok(row.during("find_object_waited_for")?.map(|row| row.get(0)))
 }
 
 /// Charges that events wait for and that no event has shown, at most `limit`, in no order: what cannot be read holds up nobody.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_unknown_charges(conn: &impl GenericClient, limit: i64) -> Result<Vec<String>, DbError> {
+pub async fn find_unknown_charges(
+    conn: &impl GenericClient,
+    limit: i64,
+    but_for: &[String],
+) -> Result<Vec<String>, DbError> {
     let sql = "SELECT substr(name, length($1) + 1) FROM billing_events, unnest(waiting_for) AS name \
                WHERE consumer = 'billing' AND status = 'waiting' AND reason = $3 AND starts_with(name, $1) \
+                   AND NOT substr(name, length($1) + 1) = ANY ($4) \
                    AND NOT EXISTS (SELECT 1 FROM billing_charges WHERE stripe_charge_id = substr(name, length($1) + 1)) \
                GROUP BY name ORDER BY random() LIMIT $2";
     let reason = Reason::ChargeUnknown.as_str();
     let rows = conn
-        .query(sql, &[&CHARGE_PREFIX, &limit, &reason])
+        .query(sql, &[&CHARGE_PREFIX, &limit, &reason, &but_for])
         .await
         .during("find_unknown_charges")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Makes the events of a client wait again that were rejected for their price: its contract names another one now. Answers how
-/// many there were.
+/// Makes the events of a client wait again that its contract no longer speaks against: those rejected for their price, and those
+/// rejected because the client did not pay by Stripe, as far as they come by a customer that is registered for it (what only its
+/// metadata brought stays rejected). Answers how many there were.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn reopen_price_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
+pub async fn reopen_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
     let sql = "UPDATE billing_events AS e \
                SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2] \
-               FROM (SELECT DISTINCT event_id, created FROM billing_decisions \
-                     WHERE client_id = $1 AND reason = $3) AS d \
+               FROM (SELECT DISTINCT event_id, created FROM billing_decisions AS r \
+                     WHERE client_id = $1 AND (reason = $3 OR (reason = $4 AND EXISTS (SELECT 1 FROM billing_customers \
+                         WHERE client_id = $1 AND stripe_customer_id = r.details #>> '{found,customer}')))) AS d \
                WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
-                   AND e.reason = $3 AND e.status = 'decided' AND e.payload IS NOT NULL";
-    let reason = Reason::PriceNotContracted.as_str();
-    execute(
-        txn,
-        "reopen_price_rejections",
-        sql,
-        &[&client, &client_name(client), &reason],
-    )
-    .await
+                   AND e.reason IN ($3, $4) AND e.status = 'decided' AND e.payload IS NOT NULL";
+    let (price, source) = (
+        Reason::PriceNotContracted.as_str(),
+        Reason::PaymentSourceIsNotStripe.as_str(),
+    );
+    let name = client_name(client);
+    plan_by_index_in_txn(txn).await?;
+    execute(txn, "reopen_rejections", sql, &[&client, &name, &price, &source]).await
 }
 
 impl WaitingEvent {

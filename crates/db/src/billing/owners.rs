@@ -44,8 +44,9 @@ pub async fn find_session_owners_in_txn(
     txn: &Transaction<'_>,
     sessions: &[&str],
 ) -> Result<BTreeMap<String, String>, DbError> {
-    let sql =
-        "SELECT checkout_session_id, client_id FROM billing_checkout_sessions WHERE checkout_session_id = ANY ($1)";
+    // The previous version registers a session in the client's row only.
+    let sql = "SELECT checkout_session_id, client_id FROM client_billing WHERE checkout_session_id = ANY ($1) \
+               UNION SELECT checkout_session_id, client_id FROM billing_checkout_sessions WHERE checkout_session_id = ANY ($1)";
     let rows = query(txn, "find_session_owners", sql, &[&sessions]).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
@@ -92,13 +93,15 @@ pub fn charge_name(charge: &str) -> String {
 /// The name of an object that could not be read from Stripe, by its URL.
 #[must_use]
 pub fn object_name(url: &str) -> String {
-    format!("stripe:{url}")
+    format!("{OBJECT_PREFIX}{url}")
 }
 
 /// What [`customer_name`] begins with.
 pub(super) const CUSTOMER_PREFIX: &str = "customer:";
 /// What [`client_name`] begins with.
 pub(super) const CLIENT_PREFIX: &str = "client:";
+/// What [`object_name`] begins with.
+pub(super) const OBJECT_PREFIX: &str = "stripe:";
 /// What [`charge_name`] begins with.
 pub(super) const CHARGE_PREFIX: &str = "charge:";
 

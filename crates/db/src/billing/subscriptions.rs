@@ -197,10 +197,14 @@ pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_undecided(conn: &impl GenericClient, limit: i64) -> Result<Vec<Undecided>, DbError> {
+pub async fn find_undecided(
+    conn: &impl GenericClient,
+    limit: i64,
+    but_for: &[String],
+) -> Result<Vec<Undecided>, DbError> {
     let sql = "SELECT stripe_subscription_id, stripe_customer_id, snapshot_at FROM billing_subscriptions \
-               WHERE undecided ORDER BY random() LIMIT $1";
-    let rows = conn.query(sql, &[&limit]).await.during("find_undecided")?;
+               WHERE undecided AND NOT stripe_subscription_id = ANY ($2) ORDER BY random() LIMIT $1";
+    let rows = conn.query(sql, &[&limit, &but_for]).await.during("find_undecided")?;
     let undecided = |row: &Row| {
         let id: String = row.get(0);
         Ok(Undecided {

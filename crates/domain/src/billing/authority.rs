@@ -117,6 +117,15 @@ impl Authority<'_> {
 /// Judges a claim.
 #[must_use]
 pub fn judge(claim: Claim<'_>, binding: Binding) -> Authority<'_> {
+    if let (Some(owner), Some(session_owner)) = (claim.owner, claim.session_owner)
+        && owner.client != session_owner.client
+    {
+        return Authority::Refused {
+            reason: Reason::CustomerOfAnotherClient,
+            victim: &session_owner.client,
+            suspicious: true,
+        };
+    }
     let registered = match (claim.owner, claim.session_owner) {
         (Some(owner), _) => Some((owner, None)),
         (None, Some(owner)) => Some((owner, Some(BoundBy::CheckoutSession))),

@@ -82,8 +82,6 @@ words! {
         LivemodeMismatch => "livemode_mismatch",
         /// The object that a thin event points to could not be read from Stripe yet.
         ObjectNotRead => "object_not_read",
-        /// The object that a thin event points to is not there (any more).
-        ObjectIsGone => "object_is_gone",
         /// No rule of billing looks at this type.
         NoEffectOnState => "no_effect_on_state",
         /// An announcement that something will happen.
@@ -92,6 +90,8 @@ words! {
         InvoiceWithoutSubscription => "invoice_without_subscription",
         /// A charge that was made without a customer, or something about one.
         ChargeWithoutCustomer => "charge_without_customer",
+        /// A refund that names no charge.
+        RefundWithoutCharge => "refund_without_charge",
         /// A checkout that bought no subscription.
         CheckoutWithoutSubscription => "checkout_without_subscription",
         /// A checkout that is complete and not paid (yet).

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Reader, shape};
 
@@ -32,6 +32,12 @@ impl<B: 'static> StripeApi<B> {
     pub fn read(r: &mut Reader<'_>, base: impl Fn(&str) -> Result<B, String> + 'static) -> Option<Self> {
         let secret_key = r.required(KEY, shape::stripe_key());
         Self::with(r, secret_key, base)
+    }
+
+    /// Whether the key moves real money.
+    #[must_use]
+    pub fn is_for_livemode(&self) -> bool {
+        self.secret_key.expose_secret().contains("_live_")
     }
 
     /// As [`StripeApi::read`], for a service that can live without Stripe: none when there is no key. What else is set is

@@ -124,11 +124,15 @@ impl<'m> Judge<'m> {
     fn merge_charge(&mut self, fact: &ChargeFact, seen: Charge, owner: Option<(Owner, String)>) -> Merged {
         let id = fact.charge.as_str();
         let earlier = self.known.charges.get(id);
-        if earlier.is_none() {
+        let gets_an_owner = owner.is_some() && earlier.is_some_and(|known| known.client.is_none());
+        if earlier.is_none() || gets_an_owner {
             self.charges.new.push(id.to_owned());
         }
         let mut known = earlier.map(|known| known.charge);
-        let merged = merge(&mut known, seen);
+        let merged = match merge(&mut known, seen) {
+            Merged::Known | Merged::Older if gets_an_owner => Merged::Changed,
+            merged => merged,
+        };
         if let (Merged::Changed, Some(charge)) = (merged, known) {
             let told = owner.as_ref().map(|(owner, _)| owner.client.clone());
             let client = told.or_else(|| earlier.and_then(|known| known.client.clone()));

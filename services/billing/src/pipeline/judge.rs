@@ -8,7 +8,7 @@ use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
 use domain::alert::{Alert, AlertKind};
 use domain::billing::authority::{Authority, BoundBy, Claim, NamedBy, WaitingFor, judge};
-use domain::billing::decision::{Decision, Outcome, Reason};
+use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
 use serde_json::{Value, json};
 
@@ -33,6 +33,24 @@ pub(super) struct Judged<'m> {
 }
 
 impl Judged<'_> {
+    /// Whether the event is about the client that it is filed under. What only names a client, and may be anybody's, is in its timeline
+    /// but its body is not for the client's organisation to read.
+    pub(super) fn is_the_clients_own(&self) -> bool {
+        match (self.decision.outcome, self.decision.guard) {
+            (Outcome::Waiting, _) => false,
+            (Outcome::Rejected, Some(Guard::Authority)) => self.decision.reason == Reason::PriceNotContracted,
+            (
+                Outcome::Applied
+                | Outcome::SemanticDuplicate
+                | Outcome::Stale
+                | Outcome::Ignored
+                | Outcome::Rejected
+                | Outcome::Parked,
+                _,
+            ) => true,
+        }
+    }
+
     /// Whether the record says this already: an event that waits or is parked came again and nothing is different, or an object
     /// was read that shows what is known.
     pub(super) fn is_on_record(&self) -> bool {

@@ -21,6 +21,7 @@ use db::Transaction;
 use db::billing::inbox::{EventKey, KnownEvent, find_known_events_in_txn};
 use domain::billing::authority::Binding;
 use domain::billing::decision::Decision;
+use serde_json::Value;
 
 use crate::error::BillingError;
 use crate::reading::Reading;
@@ -39,6 +40,8 @@ pub(crate) struct Rules {
 pub(crate) struct BatchReport {
     /// One per message, in order; `None` for a repeat.
     pub(crate) decisions: Vec<Option<Decision>>,
+    /// What was expected and what was found, one per message; null where there is nothing to say.
+    pub(crate) details: Vec<Value>,
     /// Rows for the relay were written.
     pub(crate) wrote_outbox: bool,
 }
@@ -67,12 +70,16 @@ pub(crate) async fn decide_batch(
     let mut judge = Judge::new(known, rules);
     let mut report = BatchReport {
         decisions: vec![None; readings.len()],
+        details: vec![Value::Null; readings.len()],
         wrote_outbox: false,
     };
     for event in &open {
         let decision = judge.decide(event);
         if let Some(slot) = report.decisions.get_mut(event.index) {
             *slot = Some(decision);
+        }
+        if let (Some(slot), Some(judged)) = (report.details.get_mut(event.index), judge.judged.last()) {
+            slot.clone_from(&judged.details);
         }
     }
     report.wrote_outbox = write::write(txn, judge, &repeats, rules).await?;

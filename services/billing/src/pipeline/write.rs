@@ -185,7 +185,7 @@ fn decided_event<'j>(judged: &'j Judged<'_>) -> DecidedEvent<'j> {
         guard: judged.decision.guard.map(Guard::as_str),
         reason: judged.decision.reason.as_str(),
         client: judged.client.as_deref(),
-        org: judged.org.as_deref(),
+        org: judged.org.as_deref().filter(|_| judged.is_the_clients_own()),
         waiting_for: judged.waiting_for.as_deref(),
         deliveries: judged.deliveries,
     }

@@ -3,6 +3,7 @@
 use domain::billing::charge::{
     Charge, ChargeFact, ChargeFactKind, Dispute, DisputeStatus, DisputeWord, Refund, RefundStatus,
 };
+use domain::billing::decision::Reason;
 use domain::ids::{ChargeId, CustomerId, DisputeId, RefundId};
 use domain::time::UnixSeconds;
 use stripe_gateway::views;
@@ -31,7 +32,10 @@ pub(super) fn charge(view: &views::Charge) -> Result<Statement, Unreadable> {
     })
 }
 
-pub(super) fn refund(view: &views::Refund) -> Result<Statement, Unreadable> {
+pub(super) fn refund(view: &views::Refund) -> Result<Result<Statement, Reason>, Unreadable> {
+    let Some(charge) = view.charge.as_deref() else {
+        return Ok(Err(Reason::RefundWithoutCharge));
+    };
     let status = match &view.status {
         Some(status) => word("refund.status", status.as_str(), RefundStatus::parse)?,
         None => RefundStatus::Pending,
@@ -41,10 +45,10 @@ pub(super) fn refund(view: &views::Refund) -> Result<Statement, Unreadable> {
         amount: not_negative("refund.amount", view.amount)?,
         currency: currency("refund.currency", &view.currency)?,
     };
-    Ok(Statement::of_charge(ChargeFact {
-        charge: required_id("refund.charge", view.charge.as_deref(), ChargeId::parse)?,
+    Ok(Ok(Statement::of_charge(ChargeFact {
+        charge: id("refund.charge", charge, ChargeId::parse)?,
         kind: ChargeFactKind::Refund(id("refund.id", &view.id, RefundId::parse)?, refund),
-    }))
+    })))
 }
 
 pub(super) fn dispute(view: &views::Dispute, said_by: DisputeWord, at: UnixSeconds) -> Result<Statement, Unreadable> {

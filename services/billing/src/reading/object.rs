@@ -28,7 +28,7 @@ pub(crate) fn of_object(object: &RelatedObject, pointer: &Pointer, answered: Uni
         (Rule::InvoiceFailed, RelatedObject::Invoice(view)) => payment::invoice(view, *at, Paid::No),
         (Rule::Checkout, RelatedObject::CheckoutSession(view)) => payment::checkout(view, *at),
         (Rule::Charge, RelatedObject::Charge(view)) => charge::charge(view).map(Ok),
-        (Rule::Refund, RelatedObject::Refund(view)) => charge::refund(view).map(Ok),
+        (Rule::Refund, RelatedObject::Refund(view)) => charge::refund(view),
         (Rule::Dispute(_), RelatedObject::Dispute(view)) => charge::dispute(view, DisputeWord::Later, seen).map(Ok),
         (Rule::Nothing(reason), _) => Ok(Err(*reason)),
         (

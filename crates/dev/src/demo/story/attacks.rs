@@ -135,8 +135,8 @@ async fn outside(stage: &Stage) -> anyhow::Result<()> {
         json!({"type": deleted, "account": "acct_somebody", "object": canceled}),
         json!({"type": "account.updated", "account": "acct_somebody", "object": {"id": "acct_somebody", "object": "account"}}),
         json!({"type": deleted, "livemode": true, "object": canceled}),
-        json!({"type": "v1.invoice.paid", "thin": true,
-               "object": {"id": "in_elsewhere", "type": "invoice", "url": "/v1/invoices/in_elsewhere"}}),
+        json!({"type": "v1.payout.paid", "thin": true,
+               "object": {"id": "po_elsewhere", "type": "payout", "url": "/v1/payouts/po_elsewhere"}}),
         json!({"type": "hologram.projected", "object": {"id": "hol_1", "object": "hologram", "depth": 3}, "twin": true}),
     ];
     let mut ids = Vec::new();
