@@ -152,7 +152,7 @@ fn record(reading: &Reading<'_>, decision: Option<Decision>, details: &Value, no
             | Outcome::Parked,
             _,
         ) => {
-            tracing::info!(event_id, r#type = kind, outcome, guard, reason, source = reading.endpoint, %details, "not applied")
+            tracing::info!(event_id, r#type = kind, outcome, guard, reason, source = reading.endpoint, %details, "not applied");
         }
     }
 }
