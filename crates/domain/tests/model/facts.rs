@@ -1,19 +1,47 @@
 //! The model's events in the words of the domain. Nothing of the domain's rules is called here.
 
+use domain::billing::charge::{
+    Charge, ChargeFact, ChargeFactKind, Dispute, DisputeStatus, DisputeWord, Refund, RefundStatus,
+};
 use domain::billing::client::Client;
 use domain::billing::contract::{Contract, PaymentSource};
 use domain::billing::fact::{Act, Fact, FactKind, Payment};
 use domain::billing::state::ClientState;
 use domain::billing::subscription::{Before, Observation, Rank, Snapshot, Status};
-use domain::ids::{CheckoutSessionId, ClientId, InvoiceId, PriceId, SubscriptionId};
+use domain::ids::{ChargeId, CheckoutSessionId, ClientId, DisputeId, InvoiceId, PriceId, RefundId, SubscriptionId};
 use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
 
-use super::{Event, Life, Setting, Sub, Word};
+use super::charging::{DisputeLife, RefundLife};
+use super::moves::CENTS;
+use super::{Checkout, Event, Life, Setting, Sub, Word};
+
+/// What an event says to the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    OfSubscription(Fact),
+    OfCharge(ChargeFact),
+    Nothing,
+}
 
 /// The name of a subscription.
 pub fn subscription(id: usize) -> SubscriptionId {
     SubscriptionId::parse(format!("sub_{id}")).expect("an id")
+}
+
+/// The name of a charge.
+pub fn charge_id(id: usize) -> ChargeId {
+    ChargeId::parse(format!("ch_{id}")).expect("an id")
+}
+
+/// The name of a refund.
+pub fn refund_id(charge: usize, refund: usize) -> RefundId {
+    RefundId::parse(format!("re_{charge}_{refund}")).expect("an id")
+}
+
+/// The name of a dispute.
+pub fn dispute_id(charge: usize, dispute: usize) -> DisputeId {
+    DisputeId::parse(format!("du_{charge}_{dispute}")).expect("an id")
 }
 
 /// The client before anything happened.
@@ -41,15 +69,19 @@ pub fn client(setting: Setting, source: PaymentSource) -> Client {
 }
 
 /// What an event says.
-pub fn fact(event: &Event) -> Fact {
-    let snapshot = |rank, before| FactKind::Snapshot {
-        rank,
-        observation: Observation {
-            snapshot: snapshot(&event.now),
-            before,
-        },
+pub fn said(event: &Event) -> Said {
+    let shows = |rank, before| {
+        of_subscription(
+            event,
+            FactKind::Snapshot {
+                rank,
+                observation: Observation {
+                    snapshot: snapshot(&event.now),
+                    before,
+                },
+            },
+        )
     };
-    let euros = |cents| Some(Money::new(cents, Currency::EUR));
     let by_invoice = |invoice: &usize, first: &bool, cents| Payment {
         act: Act::Invoice {
             invoice: invoice_id(*invoice),
@@ -57,26 +89,124 @@ pub fn fact(event: &Event) -> Fact {
         },
         amount: euros(cents),
     };
-    let kind = match &event.word {
-        Word::Created => snapshot(Rank::Created, Before::default()),
-        Word::Updated(was) => snapshot(Rank::Updated, before(was, &event.now)),
-        Word::Told => snapshot(Rank::Updated, Before::default()),
-        Word::Deleted => snapshot(Rank::Ended, Before::default()),
-        Word::Checkout { invoice } => FactKind::Paid(Payment {
-            act: Act::Checkout {
-                session: CheckoutSessionId::parse(format!("cs_{invoice}")).expect("an id"),
-                invoice: Some(invoice_id(*invoice)),
-            },
-            amount: euros(1_900),
-        }),
-        Word::Paid { invoice, first, cents } => FactKind::Paid(by_invoice(invoice, first, *cents)),
-        Word::Failed { invoice, first } => FactKind::Failed(by_invoice(invoice, first, 1_900)),
-    };
-    Fact {
+    match &event.word {
+        Word::Created => shows(Rank::Created, Before::default()),
+        Word::Updated(was) => shows(Rank::Updated, before(was, &event.now)),
+        Word::Told(_) => shows(Rank::Updated, Before::default()),
+        Word::Deleted => shows(Rank::Ended, Before::default()),
+        Word::Checkout { invoice, how } => match how {
+            Checkout::Paid | Checkout::PaidLater => of_subscription(event, FactKind::Paid(by_checkout(*invoice))),
+            Checkout::Unpaid | Checkout::NeverPaid => Said::Nothing,
+        },
+        Word::Paid {
+            invoice, first, cents, ..
+        } => of_subscription(event, FactKind::Paid(by_invoice(invoice, first, *cents))),
+        Word::Failed { invoice, first } => of_subscription(event, FactKind::Failed(by_invoice(invoice, first, CENTS))),
+        Word::OneOff { .. } => Said::Nothing,
+        Word::Charged { charge, refunded } => of_charge(*charge, ChargeFactKind::Charge(charge_of(*refunded))),
+        Word::Refund { charge, refund, life } => of_charge(
+            *charge,
+            ChargeFactKind::Refund(refund_id(*charge, *refund), refund_of(*life)),
+        ),
+        Word::Dispute {
+            charge,
+            dispute,
+            life,
+            opened,
+        } => {
+            let seen = dispute_of(*life, *opened, event.at);
+            of_charge(*charge, ChargeFactKind::Dispute(dispute_id(*charge, *dispute), seen))
+        }
+    }
+}
+
+fn of_subscription(event: &Event, kind: FactKind) -> Said {
+    Said::OfSubscription(Fact {
         subscription: subscription(event.sub),
         at: UnixSeconds(event.at),
         kind,
+    })
+}
+
+fn of_charge(charge: usize, kind: ChargeFactKind) -> Said {
+    let charge = charge_id(charge);
+    Said::OfCharge(ChargeFact { charge, kind })
+}
+
+fn by_checkout(invoice: usize) -> Payment {
+    let session = CheckoutSessionId::parse(format!("cs_{invoice}")).expect("an id");
+    let invoice = Some(invoice_id(invoice));
+    Payment {
+        act: Act::Checkout { session, invoice },
+        amount: euros(CENTS),
     }
+}
+
+/// A subscription that was read, speaking for a second.
+pub fn reading(id: usize, seen: &Sub, at: UnixSeconds) -> Fact {
+    Fact {
+        subscription: subscription(id),
+        at,
+        kind: FactKind::Snapshot {
+            rank: Rank::Updated,
+            observation: Observation {
+                snapshot: snapshot(seen),
+                before: Before::default(),
+            },
+        },
+    }
+}
+
+/// A charge with what was paid back of it.
+pub fn charge_of(refunded: i64) -> Charge {
+    Charge {
+        refunded,
+        amount: CENTS,
+        currency: Currency::EUR,
+    }
+}
+
+/// A refund.
+pub fn refund_of(life: RefundLife) -> Refund {
+    Refund {
+        status: match life {
+            RefundLife::Pending => RefundStatus::Pending,
+            RefundLife::Succeeded => RefundStatus::Succeeded,
+            RefundLife::Failed => RefundStatus::Failed,
+        },
+        amount: 500,
+        currency: Currency::EUR,
+    }
+}
+
+fn dispute_of(life: DisputeLife, opened: bool, at: i64) -> Dispute {
+    Dispute {
+        word: if opened {
+            DisputeWord::Opened
+        } else {
+            DisputeWord::Later
+        },
+        at: UnixSeconds(at),
+        status: dispute_status(life),
+        amount: CENTS,
+        currency: Currency::EUR,
+        due_by: None,
+    }
+}
+
+/// How far a dispute is.
+pub fn dispute_status(life: DisputeLife) -> DisputeStatus {
+    match life {
+        DisputeLife::Inquiry => DisputeStatus::WarningNeedsResponse,
+        DisputeLife::Open => DisputeStatus::NeedsResponse,
+        DisputeLife::Answered => DisputeStatus::UnderReview,
+        DisputeLife::Lost => DisputeStatus::Lost,
+        DisputeLife::Won => DisputeStatus::Won,
+    }
+}
+
+fn euros(cents: i64) -> Option<Money> {
+    Some(Money::new(cents, Currency::EUR))
 }
 
 fn invoice_id(number: usize) -> InvoiceId {

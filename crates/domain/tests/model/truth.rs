@@ -1,0 +1,156 @@
+//! What is true at the end, and what reading Stripe would show on the way.
+
+use super::dice::Dice;
+use super::{Life, Stripe, Sub, Word};
+
+/// What is true at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truth {
+    pub state: &'static str,
+    /// The subscription that speaks; unknown where two that say the same began in the same second.
+    pub speaker: Option<Option<usize>>,
+    /// When its paid period ends, where it is known which one speaks and it was shown.
+    pub period_end: Option<i64>,
+}
+
+impl Sub {
+    /// BIL-1: "a live one speaks first (active, trialing, past_due, unpaid, paused), then an incomplete one, then an ended one".
+    fn place_in_line(&self) -> usize {
+        match self.life {
+            Life::Canceled | Life::Expired => 6,
+            Life::Incomplete => 5,
+            Life::Paused => 4,
+            _ if self.frozen => 4,
+            Life::Unpaid => 3,
+            Life::PastDue => 2,
+            Life::Trial => 1,
+            Life::Active => 0,
+        }
+    }
+
+    /// BIL-1: Stripe's statuses in the words of a client.
+    fn word(&self) -> &'static str {
+        match self.life {
+            Life::Canceled | Life::Expired => "CANCELED",
+            Life::Incomplete => "TRIAL_PENDING",
+            Life::Paused => "PAUSED",
+            _ if self.frozen => "PAUSED",
+            Life::Unpaid | Life::PastDue => "PAST_DUE",
+            Life::Trial => "TRIAL_ACTIVE",
+            Life::Active => "ACTIVE",
+        }
+    }
+}
+
+/// A subscription that has something to say.
+struct Voice {
+    id: usize,
+    place: usize,
+    since: i64,
+    state: &'static str,
+    period_end: Option<i64>,
+}
+
+impl Stripe {
+    /// BIL-13: at another price than was agreed a subscription activates nobody; that it has ended counts all the same.
+    pub fn is_agreed(&self, sub: &Sub) -> bool {
+        !self.setting.priced || sub.price == 1 || sub.life.is_over()
+    }
+
+    /// What is true now.
+    pub fn truth(&self) -> Truth {
+        let voices = if self.setting.payments_only {
+            self.voices_of_payments()
+        } else {
+            self.voices_of_subscriptions()
+        };
+        let Some(place) = voices.iter().map(|voice| voice.place).min() else {
+            let state = if self.setting.begins_in_trial {
+                "TRIAL_ACTIVE"
+            } else {
+                "TRIAL_PENDING"
+            };
+            return Truth {
+                state,
+                speaker: Some(None),
+                period_end: None,
+            };
+        };
+        let equals = || voices.iter().filter(|voice| voice.place == place);
+        let newest = equals().map(|voice| voice.since).max();
+        let heard: Vec<&Voice> = equals().filter(|voice| Some(voice.since) == newest).collect();
+        Truth {
+            state: heard[0].state,
+            speaker: (heard.len() == 1).then_some(Some(heard[0].id)),
+            period_end: heard[0].period_end,
+        }
+    }
+
+    fn voices_of_subscriptions(&self) -> Vec<Voice> {
+        let heard = self.agreed.iter().enumerate();
+        let voice = |(id, sub): (usize, &Option<Sub>)| {
+            let sub = sub.as_ref()?;
+            Some(Voice {
+                id,
+                place: sub.place_in_line(),
+                since: sub.start,
+                state: sub.word(),
+                period_end: Some(sub.period_end),
+            })
+        };
+        heard.filter_map(voice).collect()
+    }
+
+    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so it is not as agreed.
+    fn voices_of_payments(&self) -> Vec<Voice> {
+        let paid = self.money.iter().enumerate().filter(|_| !self.setting.priced);
+        paid.filter_map(|(id, money)| {
+            let (since, last) = money.paid?;
+            let (place, state) = if last { (0, "ACTIVE") } else { (2, "PAST_DUE") };
+            Some(Voice {
+                id,
+                place,
+                since,
+                state,
+                period_end: None,
+            })
+        })
+        .collect()
+    }
+
+    /// Subscriptions that ended their last second in a condition that they had also left in that second: then no set of events
+    /// tells which came last, and Stripe has to be asked.
+    pub fn riddles(&self) -> Vec<usize> {
+        (0..self.subs.len()).filter(|sub| self.is_a_riddle(*sub)).collect()
+    }
+
+    fn is_a_riddle(&self, sub: usize) -> bool {
+        let Some(end) = self.agreed[sub].as_ref().filter(|end| !end.life.is_over()) else {
+            return false;
+        };
+        let updates = || {
+            self.events.iter().filter(|event| {
+                event.sub == sub && self.is_agreed(&event.now) && matches!(event.word, Word::Updated(_) | Word::Told(_))
+            })
+        };
+        let last = updates().map(|event| event.at).max();
+        updates()
+            .filter(|event| Some(event.at) == last)
+            .any(|event| matches!(&event.word, Word::Updated(was) if was == end && *was != event.now))
+    }
+
+    /// A subscription as somebody reads it at a second, having heard of the first `heard` moments already; within that second
+    /// it may be before or after what else happens in it.
+    pub fn read(&self, sub: usize, at: i64, heard: usize, dice: &mut Dice) -> Option<&Sub> {
+        let until = self.moments.iter().filter(|(now, _)| *now <= at).count();
+        let before = self.moments.iter().filter(|(now, _)| *now < at).count();
+        let from = heard.max(before).max(1);
+        let moment = from + dice.below((until + 1).saturating_sub(from).max(1));
+        self.moments.get(moment - 1)?.1.get(sub)
+    }
+
+    /// When a moment was.
+    pub fn when(&self, moments: usize) -> i64 {
+        moments.checked_sub(1).map_or(super::EPOCH, |last| self.moments[last].0)
+    }
+}
