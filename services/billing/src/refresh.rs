@@ -7,8 +7,8 @@
 //!
 //! What was read goes through the same pipeline as an event, under the same locks and guards, as one more observation. It is not an
 //! event, so it has no row in the archive; the timeline tells of it where it changed something. A round takes no input and can be
-//! repeated, by any instance at any time. An object that a reading did not settle is left alone for a while, and while there is
-//! nothing to do or nothing can be done, rounds become rarer.
+//! repeated, by any instance at any time. An object that a reading did not settle is left alone, twice as long each time, and while
+//! there is nothing to do or nothing can be done, rounds become rarer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -38,9 +38,10 @@ const A_ROUND: i64 = 25;
 /// Thin events that a round sends back.
 const SENT_BACK: i64 = 500;
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How long an object is left alone that a reading did not settle.
-const LEFT_ALONE: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long an object is left alone that a reading did not settle: at first, and at most; twice as long each time.
+const ALONE_AT_FIRST: Duration = Duration::from_secs(4);
+const ALONE_AT_MOST: Duration = Duration::from_secs(600);
 
 /// Reads what has to be read.
 pub(crate) struct Refresher {
@@ -48,8 +49,15 @@ pub(crate) struct Refresher {
     stripe: Client,
     database: Database,
     alerts: AlertRaiser,
-    /// Objects that a reading did not settle, and until when they are left alone.
-    left_alone: HashMap<String, Instant>,
+    /// Objects that a reading did not settle.
+    left_alone: HashMap<String, Alone>,
+}
+
+/// An object that a reading did not settle.
+#[derive(Debug, Clone, Copy)]
+struct Alone {
+    until: Instant,
+    next: Duration,
 }
 
 impl Refresher {
@@ -86,7 +94,7 @@ impl Refresher {
     /// Does what can be done now; answers how much that was. What fails is logged and leaves the rest to be done.
     async fn round(&mut self) -> usize {
         let now = Instant::now();
-        self.left_alone.retain(|_, until| *until > now);
+        self.left_alone.retain(|_, alone| alone.until + ALONE_AT_MOST > now);
         let mut settled = logged(self.send_thin_events_back().await);
         for subscription in logged(self.undecided().await) {
             settled += usize::from(logged(self.read_subscription(&subscription).await));
@@ -108,7 +116,9 @@ impl Refresher {
     }
 
     fn alone(&self) -> Vec<String> {
-        self.left_alone.keys().cloned().collect()
+        let now = Instant::now();
+        let alone = self.left_alone.iter().filter(|(_, alone)| alone.until > now);
+        alone.map(|(id, _)| id.clone()).collect()
     }
 
     /// Reads a subscription and lets it speak; not before the second that it is about is safely over.
@@ -151,7 +161,14 @@ impl Refresher {
     }
 
     fn leave_alone(&mut self, id: &str) {
-        self.left_alone.insert(id.to_owned(), Instant::now() + LEFT_ALONE);
+        let now = Instant::now();
+        let first = Alone {
+            until: now,
+            next: ALONE_AT_FIRST,
+        };
+        let alone = self.left_alone.entry(id.to_owned()).or_insert(first);
+        alone.until = now + alone.next;
+        alone.next = alone.next.saturating_mul(2).min(ALONE_AT_MOST);
     }
 
     /// Puts what was read through the pipeline. Answers whether it settled something; if not, the object is left alone.
@@ -171,13 +188,7 @@ impl Refresher {
             self.decider.nudge.notify_one();
         }
         let decision = report.decisions.first().copied().flatten();
-        // A charge without a customer is noted too: what is said of it waits no longer.
-        let settled = decision.is_some_and(|decision| match decision.outcome {
-            Outcome::Applied | Outcome::Ignored => true,
-            Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Rejected | Outcome::Waiting | Outcome::Parked => {
-                false
-            }
-        });
+        let settled = decision.is_some_and(|decision| settles(decision.outcome));
         if settled {
             self.left_alone.remove(id);
         }
@@ -219,6 +230,15 @@ impl Refresher {
             .await?;
         self.decider.nudge.notify_one();
         Ok(sent)
+    }
+}
+
+/// Whether nothing is left to ask, or more is known than what was asked for. A charge without a customer is noted too: what is said of it
+/// waits no longer. What is rejected or waits would be so again.
+const fn settles(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Applied | Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Ignored => true,
+        Outcome::Rejected | Outcome::Waiting | Outcome::Parked => false,
     }
 }
 
