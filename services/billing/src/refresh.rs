@@ -17,6 +17,7 @@ use db::billing::inbox::{find_events_waiting_for_stripe_in_txn, find_unknown_cha
 use db::billing::subscriptions::{Undecided, find_undecided};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, in_txn};
+use domain::billing::decision::Outcome;
 use domain::billing::subscription::observed_at;
 use domain::time::UnixSeconds;
 use stripe_gateway::client::Client;
@@ -152,7 +153,7 @@ impl Refresher {
             reason = decision.map(|decision| decision.reason.as_str()),
             "read from Stripe what events leave open"
         );
-        Ok(true)
+        Ok(decision.is_some_and(|decision| settles(decision.outcome)))
     }
 
     async fn send_thin_events_back(&self) -> Result<usize, BillingError> {
@@ -174,5 +175,14 @@ impl Refresher {
             self.decider.nudge.notify_one();
         }
         Ok(sent)
+    }
+}
+
+/// Whether what was read may speak, so that nothing is left to ask. What is rejected (the price is another one by now) would be
+/// rejected again.
+const fn settles(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Applied | Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Ignored => true,
+        Outcome::Rejected | Outcome::Waiting | Outcome::Parked => false,
     }
 }

@@ -92,6 +92,17 @@ pub fn in_world_with_stripe<F: Future<Output = ()>>(test: impl FnOnce(World, Sho
     });
 }
 
+/// Runs a test in a world of its own, whose billing reads from what the test starts.
+pub fn in_world_that_reads_from<F: Future<Output = ()>>(
+    start: impl FnOnce() -> ClientConfig,
+    test: impl FnOnce(World) -> F,
+) {
+    RUNTIME.block_on(async {
+        let stripe = start();
+        test(World::with_stripe(Binding::FirstUse, Some(stripe)).await).await;
+    });
+}
+
 /// A database, a broker, one instance of billing with its routes on a port, and a publisher that stands for ingest.
 pub struct World {
     // Fields are dropped in this order: billing before what it is connected to.
@@ -148,13 +159,7 @@ impl World {
 
     /// One more instance, as a second process would be. It is stopped with the world, or by [`World::abort`].
     pub fn start_another(&self) {
-        let another = start(
-            &self.db,
-            &self.broker,
-            self.binding,
-            self.stripe.clone(),
-            &self.stop,
-        );
+        let another = start(&self.db, &self.broker, self.binding, self.stripe.clone(), &self.stop);
         self.billing.lock().unwrap().push(another);
     }
 
