@@ -53,7 +53,9 @@ fn two_hundred_histories_end_in_the_truth_and_a_replay_of_everything_changes_not
     let mut dice = Dice::new(seed);
     let histories: Vec<History> = (0..HISTORIES)
         .map(|number| {
-            let stripe = std::iter::repeat_with(|| Script::any(&mut dice, 40).play())
+            // One in five is long: what takes the time is the number of events.
+            let most = if number % 5 == 0 { 40 } else { 16 };
+            let stripe = std::iter::repeat_with(|| Script::any(&mut dice, most).play())
                 .find(can_be_told)
                 .unwrap();
             History::new(number, stripe, &mut dice)
@@ -68,9 +70,7 @@ fn two_hundred_histories_end_in_the_truth_and_a_replay_of_everything_changes_not
                 world.start_another();
             }
             let deliveries = deliver(&world, &histories, &mut dice).await;
-            let sent = began.elapsed();
             all_is_decided(&world, histories.iter().map(|history| history.events.len()).sum()).await;
-            println!("sent after {sent:?}, decided after {:?}", began.elapsed());
             for history in &histories {
                 history.is_true(&world).await.unwrap_or_else(|why| {
                     panic!("PROOF_SEED={seed}, {}: {why}\n{}", history.payer.client, history.stripe);
@@ -96,7 +96,7 @@ async fn deliver(world: &World, histories: &[History], dice: &mut Dice) -> usize
     let of = |when: Registered| histories.iter().filter(move |history| history.registered == when);
     join_all(of(Registered::Before).map(|history| history.register(world))).await;
     let mut deliveries: Vec<&Event> = histories.iter().flat_map(|history| &history.events).collect();
-    let again: Vec<&Event> = deliveries.iter().copied().filter(|_| dice.percent(30)).collect();
+    let again: Vec<&Event> = deliveries.iter().copied().filter(|_| dice.percent(40)).collect();
     deliveries.extend(again);
     dice.shuffle(&mut deliveries);
     let sent = iter(&deliveries).for_each_concurrent(AT_ONCE, |event| world.send(event));
