@@ -46,6 +46,7 @@ migrations! {
     4 "0004_outbox_and_alerts",
     5 "0005_charges_and_waiting",
     6 "0006_speed",
+    7 "0007_escrow",
 }
 
 /// How many months of partitions are kept ahead.

@@ -109,7 +109,12 @@ async fn a_file_that_fails_leaves_nothing_of_itself() {
     admin.batch_execute("DROP TABLE billing_alerts").await.unwrap();
     assert_eq!(
         db::migrate(&test.url().into()).await.unwrap().applied,
-        ["0004_outbox_and_alerts", "0005_charges_and_waiting", "0006_speed"]
+        [
+            "0004_outbox_and_alerts",
+            "0005_charges_and_waiting",
+            "0006_speed",
+            "0007_escrow"
+        ]
     );
 }
 

@@ -15,39 +15,4 @@ pub mod owners;
 pub mod registration;
 pub mod subscriptions;
 
-use deadpool_postgres::Transaction;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
-
-use crate::DbError;
-use crate::error::During as _;
-
-/// A query, planned once per connection.
-async fn query(
-    txn: &Transaction<'_>,
-    operation: &'static str,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, DbError> {
-    let statement = txn.prepare_cached(sql).await.during(operation)?;
-    txn.query(&statement, params).await.during(operation)
-}
-
-/// A statement, planned once per connection; answers how many rows it touched.
-async fn execute(
-    txn: &Transaction<'_>,
-    operation: &'static str,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<u64, DbError> {
-    let statement = txn.prepare_cached(sql).await.during(operation)?;
-    txn.execute(&statement, params).await.during(operation)
-}
-
-/// A row that breaks what its constraints promise, or that a newer version wrote.
-fn corrupt(operation: &'static str, column: &str) -> DbError {
-    DbError::Value {
-        operation,
-        detail: format!("the column {column} holds what this version does not know"),
-    }
-}
+use crate::statement::{corrupt, execute, query};
