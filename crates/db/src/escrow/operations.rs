@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
+use domain::escrow::failure::ErrorClass;
 use domain::escrow::held::{Escrow, Job, Standing, Task, TaskKind};
 use domain::escrow::operation::Operation;
 use domain::ids::{AccountId, OperationId, TransferId};
@@ -148,7 +149,8 @@ pub(super) async fn load_jobs(txn: &Transaction<'_>, escrow: &str) -> Result<BTr
     Ok(jobs)
 }
 
-/// Writes how the jobs of an escrow stand now. A refused call that is wanted again is due when its backoff is over.
+/// Writes how the jobs of an escrow stand now. A refused call that is wanted again is due when its backoff is over; one that waited for
+/// its recipient is due at once, since it is the account that says when, and not the time.
 pub(super) async fn store_jobs(
     txn: &Transaction<'_>,
     before: &Escrow,
@@ -156,7 +158,9 @@ pub(super) async fn store_jobs(
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let sql = "UPDATE stripe_operations SET job = $3, job_code = $4, job_class = $5, updated_at = $6, \
-                   due_at = CASE WHEN status = 'failed_transient' THEN CASE WHEN $3 = 'open' THEN next_at END ELSE due_at END \
+                   next_at = CASE WHEN $7 THEN least(next_at, $6) ELSE next_at END, \
+                   due_at = CASE WHEN status <> 'failed_transient' THEN due_at WHEN $3 IS DISTINCT FROM 'open' THEN NULL \
+                                 WHEN $7 THEN least(next_at, $6) ELSE next_at END \
                WHERE escrow_id = $1 AND number = $2";
     for (number, was) in &before.jobs {
         let standing = next.jobs.get(number).map(|job| job.standing);
@@ -168,7 +172,11 @@ pub(super) async fn store_jobs(
         let code = failure.map(|failure| failure.code.as_str());
         let class = failure.map(|failure| failure.class.as_str());
         let id = next.terms.id.as_str();
-        execute(txn, "store_jobs", sql, &[&id, &number, &word, &code, &class, &now]).await?;
+        let is_healed = standing == Some(Standing::Open)
+            && matches!(was.standing, Standing::Refused(failure) if failure.class == ErrorClass::RecipientNotReady);
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
+            [&id, &number, &word, &code, &class, &now, &is_healed];
+        execute(txn, "store_jobs", sql, &values).await?;
     }
     Ok(())
 }

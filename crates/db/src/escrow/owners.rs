@@ -50,12 +50,13 @@ pub async fn find_owner_in_txn(txn: &Transaction<'_>, names: &Names) -> Result<O
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// Whether any escrow, at its end or not, pays this account.
+/// Whether any escrow, at its end or not, pays this account, or one that is being created asked about it.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn is_recipient_anywhere(conn: &impl GenericClient, account: &str) -> Result<bool, DbError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM escrow_recipients WHERE account = $1)";
+    let sql = "SELECT EXISTS (SELECT 1 FROM escrow_recipients WHERE account = $1) \
+                   OR EXISTS (SELECT 1 FROM escrow_accounts WHERE account = $1)";
     let row = conn.query_one(sql, &[&account]).await.during("is_recipient_anywhere")?;
     Ok(row.get(0))
 }
