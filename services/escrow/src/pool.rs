@@ -3,7 +3,7 @@
 //! There is no other way to a call: what a request has just begun, what a crash left, and what an unknown outcome waits for are all
 //! rows that are due. Any number of processes may run pools; the lease in the row says who makes a call.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -108,8 +108,9 @@ pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, stop: CancellationT
 
 /// Runs by the timer what nobody asks for.
 pub(crate) async fn tick(timeouts: Timeouts, stop: CancellationToken) {
+    let mut currencies = BTreeSet::new();
     loop {
-        if let Err(error) = tick_once(&timeouts).await {
+        if let Err(error) = tick_once(&timeouts, &mut currencies).await {
             log(&error, "a round of the timer failed");
         }
         tokio::select! {
@@ -119,7 +120,7 @@ pub(crate) async fn tick(timeouts: Timeouts, stop: CancellationToken) {
     }
 }
 
-async fn tick_once(timeouts: &Timeouts) -> Result<(), EscrowError> {
+async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Result<(), EscrowError> {
     timeouts.secure().await?;
     let runner = &timeouts.runner;
     let now = runner.clock.now();
@@ -127,13 +128,7 @@ async fn tick_once(timeouts: &Timeouts) -> Result<(), EscrowError> {
     let conn = runner.database.conn().await?;
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
     let is_ours = take_slot(&conn, "escrow_timeouts", slot, now).await?;
-    for (currency, minor) in sum_held(&conn).await? {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge is a float, and nobody holds 2^53 minor units"
-        )]
-        metrics::gauge!("holdfast_escrow_held_minor_units", "currency" => currency).set(minor as f64);
-    }
+    show_held(sum_held(&conn).await?, currencies);
     drop(conn);
     if is_ours {
         timeouts.run(Trigger::Timer).await?;
@@ -141,6 +136,20 @@ async fn tick_once(timeouts: &Timeouts) -> Result<(), EscrowError> {
         runner.relay.notify_one();
     }
     Ok(())
+}
+
+/// Sets the gauge, to nothing where a currency was held and is no longer.
+fn show_held(held: Vec<(String, i64)>, currencies: &mut BTreeSet<String>) {
+    let held: BTreeMap<String, i64> = held.into_iter().collect();
+    currencies.extend(held.keys().cloned());
+    for currency in currencies.iter() {
+        let minor = held.get(currency).copied().unwrap_or_default();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float, and nobody holds 2^53 minor units"
+        )]
+        metrics::gauge!("holdfast_escrow_held_minor_units", "currency" => currency.clone()).set(minor as f64);
+    }
 }
 
 /// Sends thin events back whose objects could not be read from Stripe.

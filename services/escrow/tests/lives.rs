@@ -265,3 +265,25 @@ fn a_command_of_the_retry_service_has_a_refused_transfer_made_again_and_comes_tw
         assert_eq!(world.count(acts).await, 3);
     });
 }
+
+#[test]
+fn a_capture_that_is_refused_for_good_leaves_the_escrow_held_and_a_person_is_told() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let id = world.held(&world.terms(&account)).await;
+        let refusal =
+            json!({"path": "/v1/payment_intents/*/capture", "kind": "error", "code": "charge_expired_for_capture"});
+        world.fault(refusal).await;
+        world.command(&id, "release", &json!({})).await;
+        let alerts =
+            "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason LIKE 'escrow_gave_up:%/capture'";
+        testkit::eventually(support::SOON, || async { world.count(alerts).await == 1 }).await;
+        assert_eq!(world.get(&id).await["status"], "held");
+        let (status, body) = world.command(&id, "release", &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        world.until(&id, "distributed").await;
+        assert_eq!(world.moved(&id, "captures").await, [10_000]);
+        assert_eq!(world.moved(&id, "transfers").await, [9_000]);
+        world.assert_book_holds().await;
+    });
+}

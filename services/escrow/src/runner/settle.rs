@@ -6,6 +6,7 @@ use db::escrow::held::{HeldEscrow, Stored};
 use db::escrow::operations::{CallRecord, OperationRow, Work, find_operation_in_txn, store_operation_in_txn};
 use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
+use domain::escrow::decide::Notice;
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Task;
 use domain::escrow::input::{Fact, Input, JobOutcome};
@@ -15,7 +16,7 @@ use domain::ids::{StripeObjectId, TransferId};
 use super::Runner;
 use crate::change::{Applied, Cause, Learned, apply_in_txn, learn_in_txn, lock_in_txn};
 use crate::error::EscrowError;
-use crate::notices::{happened_twice, tell_in_txn};
+use crate::notices::{self, happened_twice, tell_in_txn};
 use crate::steps::Step;
 
 /// What came with an observation.
@@ -125,6 +126,11 @@ pub(super) async fn report_in_txn(
             Instruction::Report(outcome) => held = report_one_in_txn(txn, &held, row, outcome, observed, now).await?,
             Instruction::AskPerson(Why::HappenedTwice) => {
                 let alert = happened_twice(&row.escrow, row.operation.id.as_str());
+                tell_in_txn(txn, Some(&row.escrow), vec![alert], now).await?;
+            }
+            // Back in `held` the escrow has no job any more that could tell.
+            Instruction::AskPerson(Why::Refused(_) | Why::NeverHappened) if row.work == Work::Job(Task::Capture) => {
+                let alert = notices::alert(&row.escrow, &Notice::GaveUp(Task::Capture));
                 tell_in_txn(txn, Some(&row.escrow), vec![alert], now).await?;
             }
             // The escrow itself tells of these.
