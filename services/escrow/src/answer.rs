@@ -6,10 +6,11 @@ use db::escrow::held::HeldEscrow;
 use db::escrow::ledger::{EntryRow, list_entries_in_txn};
 use db::escrow::operations::{OperationRow, Work, list_operations_in_txn};
 use domain::escrow::facts::{Readiness, Recipient};
-use domain::escrow::failure::Failure;
+use domain::escrow::failure::{ErrorCode, Failure};
 use domain::escrow::held::{Standing, Task};
 use domain::escrow::operation::{Cause, Resolve, Status};
 use domain::escrow::state::RecipientStatus;
+use domain::ids::{AccountId, TransferId};
 use serde_json::{Value, json};
 
 use crate::error::EscrowError;
@@ -75,10 +76,10 @@ fn recipient(of: &Recipient, part: i64, status: RecipientStatus, held: &HeldEscr
         "amount": part,
         "status": status.as_str(),
         "paid": of.net(),
-        "reason": code.map(|code| code.as_str()),
-        "what_to_do": code.map(|code| code.advice()),
+        "reason": code.map(ErrorCode::as_str),
+        "what_to_do": code.map(ErrorCode::advice),
         "requirements": account.filter(|_| barred.is_some()).map(|row| &row.requirements),
-        "transfers": of.transfers.keys().map(|id| id.as_str()).collect::<Vec<_>>(),
+        "transfers": of.transfers.keys().map(TransferId::as_str).collect::<Vec<_>>(),
     })
 }
 
@@ -93,8 +94,8 @@ fn operation(row: &OperationRow) -> Value {
         "operation_id": row.operation.id.as_str(),
         "number": row.number,
         "kind": row.work.as_str(),
-        "account": account.map(|id| id.as_str()),
-        "transfer": transfer.map(|id| id.as_str()),
+        "account": account.map(AccountId::as_str),
+        "transfer": transfer.map(TransferId::as_str),
         "amount": row.amount.minor,
         "status": row.operation.status.as_str(),
         "reason": failure.map(|failure| failure.code.as_str()),

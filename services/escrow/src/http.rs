@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use db::DbError;
@@ -194,7 +194,7 @@ async fn command(
 }
 
 async fn post_timeouts(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
-    let headers = || request.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes());
+    let headers = || request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
     let by_secret = desk
         .reconcile_secret
         .as_ref()

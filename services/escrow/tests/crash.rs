@@ -22,6 +22,8 @@ fn an_answer_that_is_lost_after_the_effect_never_pays_twice() {
         ] {
             let mut terms = world.terms(&account);
             terms["capture"] = json!("automatic");
+            // So little that Stripe would pay it twice out of the charge.
+            terms["platform_fee"] = json!({"bps": 6_000});
             let id = world.held(&terms).await;
             let mut fault = fault;
             fault["path"] = json!("/v1/transfers$");
@@ -39,7 +41,7 @@ fn an_answer_that_is_lost_after_the_effect_never_pays_twice() {
             // Later than the longest wait after an unknown outcome, and than a look counts.
             world.clock.advance(Duration::from_secs(2 * 3_600));
             world.until_later(&id, "distributed").await;
-            assert_eq!(world.moved(&id, "transfers").await, [9_000], "{fault}");
+            assert_eq!(world.moved(&id, "transfers").await, [4_000], "{fault}");
         }
         world.assert_book_holds().await;
     });
@@ -51,6 +53,7 @@ fn a_key_that_has_grown_old_is_not_used_again_and_stripe_is_looked_at_first() {
         let account = world.account().await;
         let mut terms = world.terms(&account);
         terms["capture"] = json!("automatic");
+        terms["platform_fee"] = json!({"bps": 6_000});
         for (kind, transfers) in [("lost_after", 1), ("lost_before", 1)] {
             let id = world.held(&terms).await;
             world

@@ -97,7 +97,7 @@ fn the_amount_of_a_run_and_of_a_day_are_limits_and_one_above_them_holds_up_nobod
         }
         let day = "SELECT (amounts->>'eur')::bigint FROM refund_breaker_days ORDER BY day DESC LIMIT 1";
         assert!(world.count(day).await <= 100_000, "{given_back}");
-        assert!(given_back <= 40 && given_back >= 33, "{given_back}");
+        assert!((33..=40).contains(&given_back), "{given_back}");
     });
 }
 

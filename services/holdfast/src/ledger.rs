@@ -74,7 +74,7 @@ fn text(problems: &[LedgerProblem], balances: impl Iterator<Item = [String; 3]>)
             },
         ]
     });
-    let mut text = output::columns(rules.into_iter());
+    let mut text = output::columns(rules);
     for problem in problems {
         text += &format!("{}: {} {}\n", problem.rule, problem.subject, problem.detail);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use service_kit::auth::{Authenticator, bearer, require_secret};
@@ -28,7 +28,7 @@ impl Desk {
 }
 
 async fn post_run(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
-    let headers = || request.headers().get_all(AUTHORIZATION).map(|value| value.as_bytes());
+    let headers = || request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
     let by_secret = desk
         .reconcile_secret
         .as_ref()
