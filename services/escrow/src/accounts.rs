@@ -107,7 +107,35 @@ fn of_read(error: &ReadError, place: usize) -> UnknownAccount {
     }
 }
 
+/// Why an account could not be read.
+#[derive(Debug)]
+pub(crate) enum ReadAccountError {
+    /// Stripe.
+    Stripe(ReadError),
+    /// The database, or an escrow that had to be told.
+    Escrow(EscrowError),
+}
+
 impl Runner {
+    /// Reads an account and tells escrows what is new of it.
+    pub(crate) async fn read_account(&self, account: &str) -> Result<(), ReadAccountError> {
+        let answer = self
+            .stripe
+            .read_account(account)
+            .await
+            .map_err(ReadAccountError::Stripe)?;
+        let answered = answer.receipt.answered_at.unwrap_or_else(|| self.seconds());
+        let row = snapshot(&answer.content, answered);
+        self.database
+            .transact(|txn| {
+                let row = row.clone();
+                in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
+            })
+            .await
+            .map_err(ReadAccountError::Escrow)?;
+        self.tell_news().await.map_err(ReadAccountError::Escrow)
+    }
+
     /// Tells escrows what is new of their recipients' accounts, until all have heard.
     pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
         loop {

@@ -6,6 +6,7 @@ use db::escrow::actions::{NewAction, insert_action_in_txn};
 use db::escrow::held::{HeldEscrow, Lock, Stored, lock_escrow_in_txn, store_escrow_in_txn};
 use db::escrow::ledger::{PostingOf, insert_postings_in_txn};
 use db::escrow::operations::{Work, insert_operation_in_txn};
+use db::outbox::insert_outbox_in_txn;
 use domain::escrow::decide::{Effect, Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Escrow;
@@ -13,6 +14,7 @@ use domain::escrow::input::Input;
 use domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
+use crate::commands;
 use crate::error::EscrowError;
 use crate::notices::{self, tell_in_txn};
 
@@ -148,6 +150,9 @@ async fn carry_out_in_txn(
                 metrics::counter!("holdfast_payment_volume_minor_units_total", "currency" => currency, "kind" => posting.kind.as_str())
                     .increment(u64::try_from(volume).unwrap_or_default());
                 postings.push(posting);
+            }
+            Effect::ReadAccount(account) => {
+                insert_outbox_in_txn(txn, &[commands::read_account(account.as_str())]).await?;
             }
             Effect::Notify(notice) => alerts.push(notices::alert(id, &notice)),
         }

@@ -1,9 +1,13 @@
 //! The consumer of `escrow.commands`: what other services want of an escrow.
 
-use bus::{BatchError, BatchHandler, Incoming, Verdict};
+use bus::{BatchError, BatchHandler, Incoming, Verdict, topology};
+use db::outbox::NewOutboxRow;
 use domain::escrow::input::Command;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
 
+use crate::accounts::ReadAccountError;
 use crate::command::{Order, order};
 use crate::error::EscrowError;
 use crate::runner::Runner;
@@ -18,6 +22,27 @@ pub struct RetryCommand {
     pub escrow_id: String,
     /// Its job.
     pub number: u32,
+}
+
+/// AMQP `type` of the command to read an account: what a refusal said of it may be older than its last snapshot.
+const READ_ACCOUNT: &str = "escrow.read_account";
+
+/// The command to read an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ReadAccountCommand {
+    account: String,
+}
+
+/// The command to read an account, to go out with the change that wants it.
+pub(crate) fn read_account(account: &str) -> NewOutboxRow {
+    NewOutboxRow {
+        exchange: topology::COMMANDS.to_owned(),
+        routing_key: topology::ESCROW_COMMANDS.to_owned(),
+        message_id: Uuid::now_v7().to_string(),
+        kind: READ_ACCOUNT.to_owned(),
+        headers: json!({}),
+        payload: json!({ "account": account }).to_string(),
+    }
 }
 
 /// Carries commands out.
@@ -38,10 +63,39 @@ impl BatchHandler for Commands {
 
 impl Commands {
     async fn one(&self, message: &Incoming) -> Result<Verdict, BatchError> {
-        if message.kind != RETRY {
-            let reason = format!("a command of the unknown type {}", message.kind);
-            return Ok(Verdict::Park { reason });
+        match message.kind.as_str() {
+            RETRY => self.retry(message).await,
+            READ_ACCOUNT => self.read_account(message).await,
+            unknown => Ok(Verdict::Park {
+                reason: format!("a command of the unknown type {unknown}"),
+            }),
         }
+    }
+
+    async fn read_account(&self, message: &Incoming) -> Result<Verdict, BatchError> {
+        let command: ReadAccountCommand = match serde_json::from_slice(&message.body) {
+            Ok(command) => command,
+            Err(error) => {
+                let reason = format!("the command cannot be read: {error}");
+                return Ok(Verdict::Park { reason });
+            }
+        };
+        match self.runner.read_account(&command.account).await {
+            Ok(()) => Ok(Verdict::Done),
+            Err(ReadAccountError::Stripe(error)) if error.is_transient() => Ok(Verdict::Retry {
+                reason: error.to_string(),
+            }),
+            Err(ReadAccountError::Stripe(error)) => Ok(Verdict::Park {
+                reason: error.to_string(),
+            }),
+            Err(ReadAccountError::Escrow(EscrowError::Database(error))) => Err(BatchError::of_database(&error)),
+            Err(ReadAccountError::Escrow(error)) => Ok(Verdict::Retry {
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    async fn retry(&self, message: &Incoming) -> Result<Verdict, BatchError> {
         let command: RetryCommand = match serde_json::from_slice(&message.body) {
             Ok(command) => command,
             Err(error) => {
