@@ -74,8 +74,8 @@ async fn types_that_do_not_exist_yet_and_thin_events_are_taken_and_archived() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;
     let thin = serde_json::to_vec(&json!({
-        "id": "evt_thin", "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": false,
-        "created": "2026-10-01T12:00:00.000Z", "related_object": {"id": "in_1", "type": "invoice", "url": "/v1/invoices/in_1"},
+        "id": "evt_thin", "object": "v2.core.event", "type": "v1.payout.paid", "livemode": false,
+        "created": "2026-10-01T12:00:00.000Z", "related_object": {"id": "po_1", "type": "payout", "url": "/v1/payouts/po_1"},
     }))
     .unwrap();
     let bodies = [
