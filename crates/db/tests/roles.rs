@@ -21,6 +21,15 @@ const ROWS: &str = "
                 VALUES ('sub_' || n, 'client_' || n, org, 'cus_' || n);
             INSERT INTO billing_payments (object_id, kind, client_id, org_id, amount)
                 VALUES ('in_' || n, 'invoice', 'client_' || n, org, 100);
+            INSERT INTO billing_checkout_sessions (checkout_session_id, client_id, org_id)
+                VALUES ('cs_' || n, 'client_' || n, org);
+            INSERT INTO billing_charges (stripe_charge_id, client_id, org_id, stripe_customer_id, amount, amount_refunded, currency)
+                VALUES ('ch_' || n, 'client_' || n, org, 'cus_' || n, 100, 0, 'eur');
+            INSERT INTO billing_refunds (stripe_refund_id, stripe_charge_id, client_id, org_id, amount, currency, status)
+                VALUES ('re_' || n, 'ch_' || n, 'client_' || n, org, 100, 'eur', 'succeeded');
+            INSERT INTO billing_disputes (stripe_dispute_id, stripe_charge_id, client_id, org_id, amount, currency, status,
+                                          only_opened, said_at)
+                VALUES ('du_' || n, 'ch_' || n, 'client_' || n, org, 100, 'eur', 'lost', false, 1);
             INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, received_at, status, outcome,
                                         client_id, org_id)
                 VALUES ('evt_' || n, 'billing', now(), 'x', 'platform', now(), 'decided', 'ignored', 'client_' || n, org),
@@ -36,11 +45,15 @@ const ROWS: &str = "
             VALUES (gen_random_uuid(), 'test:a', 'test', 'info', 'a', 'a', now(), now());
     END $$";
 
-const SHARED: [&str; 8] = [
+const SHARED: [&str; 12] = [
+    "billing_charges",
+    "billing_checkout_sessions",
     "billing_customers",
     "billing_decisions",
+    "billing_disputes",
     "billing_events",
     "billing_payments",
+    "billing_refunds",
     "billing_subscriptions",
     "client_billing",
     "org_members",
