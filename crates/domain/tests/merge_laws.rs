@@ -297,6 +297,37 @@ proptest! {
     }
 }
 
+/// An event that does not say what was before tells nobody's end, also where only something differs that no event would tell.
+#[test]
+fn what_says_nothing_of_before_comes_after_nothing() {
+    let shown = |start| {
+        let snapshot = Snapshot {
+            status: Status::Active,
+            collection_paused: false,
+            cancel_at_period_end: false,
+            start: UnixSeconds(start),
+            current_period_end: None,
+            trial_end: None,
+            price: None,
+            currency: None,
+        };
+        let before = Before::default();
+        Snapshots::new(Rank::Updated, UnixSeconds(7), Observation { snapshot, before })
+    };
+    let one_says_nothing = merged(shown(1), &shown(2));
+    assert!(one_says_nothing.read().is_some_and(|reading| reading.undecided));
+    // The first of the two tells a step into the second: then that one, which says nothing, is not taken for its follower.
+    let told = Observation {
+        snapshot: shown(1).tied().first().expect("one").snapshot.clone(),
+        before: Before {
+            status: Some(Status::PastDue),
+            ..Before::default()
+        },
+    };
+    let tied = merged(Snapshots::new(Rank::Updated, UnixSeconds(7), told), &shown(2));
+    assert!(tied.read().is_some_and(|reading| reading.undecided));
+}
+
 #[test]
 fn an_empty_set_is_no_register() {
     assert_eq!(Snapshots::restore(Rank::Updated, UnixSeconds(1), BTreeSet::new()), None);
