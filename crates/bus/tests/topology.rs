@@ -27,39 +27,53 @@ async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner(
 
     let publisher = Publisher::start(PublisherConfig::new(config));
     publisher.wait_ready(PATIENCE).await.expect("connected");
-    let cases = [
-        ("platform.customer.subscription.updated", topology::BILLING_EVENTS),
+    let (billing, escrow, archive) = (
+        topology::BILLING_EVENTS,
+        topology::ESCROW_EVENTS,
+        topology::ARCHIVE_EVENTS,
+    );
+    let cases: [(&str, &[&str]); 25] = [
+        ("platform.customer.subscription.updated", &[billing]),
+        ("platform.customer.subscription.trial_will_end", &[billing]),
+        ("platform.invoice.paid", &[billing]),
+        ("platform.v1.invoice.paid", &[billing]),
+        ("platform.checkout.session.async_payment_failed", &[billing]),
+        ("platform.charge.refund.updated", &[billing]),
+        ("platform.refund.created", &[billing]),
+        ("platform.charge.refunded", &[billing, escrow]),
+        ("platform.charge.dispute.created", &[billing, escrow]),
+        ("platform.charge.succeeded", &[billing, escrow]),
+        ("platform.payment_intent.succeeded", &[escrow]),
+        ("platform.payment_intent.amount_capturable_updated", &[escrow]),
+        ("platform.v1.payment_intent.canceled", &[escrow]),
+        ("platform.transfer.reversed", &[escrow]),
+        ("connect.account.updated", &[escrow]),
+        ("connect.payout.failed", &[escrow]),
+        ("connect.v1.account.updated", &[escrow]),
+        ("connect.v2.core.account[requirements].updated", &[escrow]),
         (
-            "platform.customer.subscription.trial_will_end",
-            topology::BILLING_EVENTS,
+            "connect.v2.core.account[configuration.recipient].capability_status_updated",
+            &[escrow],
         ),
-        ("platform.invoice.paid", topology::BILLING_EVENTS),
-        (
-            "platform.checkout.session.async_payment_failed",
-            topology::BILLING_EVENTS,
-        ),
-        ("platform.charge.refunded", topology::BILLING_EVENTS),
-        ("platform.charge.refund.updated", topology::BILLING_EVENTS),
-        ("platform.refund.created", topology::BILLING_EVENTS),
-        ("platform.charge.dispute.created", topology::BILLING_EVENTS),
-        ("platform.charge.succeeded", topology::BILLING_EVENTS),
-        ("platform.customer.updated", topology::ARCHIVE_EVENTS),
-        ("platform.payment_intent.succeeded", topology::ARCHIVE_EVENTS),
-        ("platform.v1.invoice.paid", topology::BILLING_EVENTS),
-        ("platform.type.of.the.future", topology::ARCHIVE_EVENTS),
-        ("connect.invoice.paid", topology::ARCHIVE_EVENTS),
-        ("connect.account.updated", topology::ARCHIVE_EVENTS),
+        ("platform.payment_intent.created", &[archive]),
+        ("platform.customer.updated", &[archive]),
+        ("platform.v2.core.event_destination.ping", &[archive]),
+        ("platform.type.of.the.future", &[archive]),
+        ("connect.invoice.paid", &[archive]),
+        ("connect.payout.paid", &[archive]),
     ];
-    for (key, queue) in cases {
+    for (key, queues) in cases {
         publisher
             .publish(message(topology::STRIPE_EVENTS, key, key))
             .await
             .expect("routed");
-        let arrived = broker
-            .take(queue)
-            .await
-            .unwrap_or_else(|| panic!("{key} is not in {queue}"));
-        assert_eq!(arrived.delivery.routing_key.as_str(), key);
+        for queue in queues {
+            let arrived = broker
+                .take(queue)
+                .await
+                .unwrap_or_else(|| panic!("{key} is not in {queue}"));
+            assert_eq!(arrived.delivery.routing_key.as_str(), key);
+        }
     }
     for family in &topology.queues {
         assert_eq!(

@@ -2,6 +2,7 @@
 //!
 //! - [`Database`]: the pool, and [`Database::transact`], the one way to run a transaction.
 //! - [`migrate`]: brings the schema up to this binary; [`verify`]: checks the live schema, roles, policies and grants.
+//! - [`billing`] and [`escrow`]: rows and query functions of the two aggregates.
 //! - [`outbox`], [`alerts`], [`events`], [`tenancy`], [`partitions`]: rows and query functions, one file per subject.
 //!
 //! Query functions are free functions `verb_noun(conn, ..)`; one that ends in `_in_txn` is only right inside a transaction.
@@ -11,12 +12,14 @@ pub mod alerts;
 pub mod billing;
 mod connect;
 pub mod error;
+pub mod escrow;
 pub mod events;
 mod home;
 pub mod migrate;
 pub mod outbox;
 pub mod partitions;
 pub mod pool;
+mod statement;
 pub mod tenancy;
 pub mod verify;
 

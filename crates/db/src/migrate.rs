@@ -47,6 +47,7 @@ migrations! {
     5 "0005_charges_and_waiting",
     6 "0006_speed",
     7 "0007_waiting_indexes",
+    8 "0008_escrow",
 }
 
 /// How many months of partitions are kept ahead.

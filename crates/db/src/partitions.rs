@@ -9,7 +9,7 @@ use crate::error::{DbError, During as _};
 use crate::migrate::MONTHS_AHEAD;
 
 /// The tables that are partitioned by month.
-pub const PARTITIONED: [&str; 2] = ["billing_events", "billing_decisions"];
+pub const PARTITIONED: [&str; 3] = ["billing_events", "billing_decisions", "admin_actions"];
 
 /// [`default_partition_count`] counts no further.
 pub const DEFAULT_COUNT_LIMIT: i64 = 10_000;

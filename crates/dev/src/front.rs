@@ -35,9 +35,11 @@ const OF_ONE_CONNECTION: [&str; 10] = [
 ];
 
 /// The first match wins.
-const ROUTES: [(&str, &str); 3] = [
+const ROUTES: [(&str, &str); 5] = [
     ("/webhooks/", "webhook-ingest"),
     ("/api/clients/", "billing"),
+    ("/api/escrows", "escrow"),
+    ("/api/retry/", "retry"),
     ("/", "admin"),
 ];
 

@@ -14,7 +14,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The services, as `holdfast run` names them.
-pub(crate) const SERVICES: [&str; 3] = ["webhook-ingest", "billing", "admin"];
+pub(crate) const SERVICES: [&str; 5] = ["webhook-ingest", "billing", "escrow", "retry", "admin"];
 
 /// A process of ours and how to start it.
 #[derive(Debug)]

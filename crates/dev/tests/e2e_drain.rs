@@ -78,7 +78,7 @@ async fn a_service_that_is_told_to_stop_drops_nothing() {
     load.accepts(BETWEEN).await;
     let slow = events::of_platform(
         "evt_slow",
-        events::fixture("payment_intent.succeeded").with_id("evt_slow"),
+        events::fixture("payment_intent.created").with_id("evt_slow"),
     );
     let signature = sign(PLATFORM_SECRET, &slow.body, unix_now());
     let headers = [("stripe-signature", signature.as_bytes())];

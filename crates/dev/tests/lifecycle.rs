@@ -263,6 +263,8 @@ fn a_split_system_has_one_process_per_service_behind_one_address() {
     for name in [
         "webhook-ingest",
         "billing",
+        "escrow",
+        "retry",
         "admin",
         "holdfast-sim",
         "postgres",
@@ -274,6 +276,9 @@ fn a_split_system_has_one_process_per_service_behind_one_address() {
         ("/webhooks/stripe", "webhook-ingest"),
         ("/webhooks/stripe/connect", "webhook-ingest"),
         ("/api/clients/c1?x=1", "billing"),
+        ("/api/escrows", "escrow"),
+        ("/api/escrows/esc_1/release", "escrow"),
+        ("/api/retry/transfers", "retry"),
         ("/api/admin/events", "admin"),
         ("/", "admin"),
     ] {

@@ -97,6 +97,22 @@ kinds! {
     Dispute => "dispute", Warning;
     /// A refund did not arrive; the money is back in the platform's balance. Subject: the refund.
     RefundFailed => "refund_failed", Warning;
+    /// Money of an escrow moved, or did not, in a way that a person has to look at. Subject: the escrow and what happened.
+    EscrowAttention => "escrow_attention", Warning;
+    /// A call that moves money was refused for good, or too often: a person has to decide. Subject: the operation.
+    EscrowGaveUp => "escrow_gave_up", Critical;
+    /// Stripe has more than one object of one operation, or another one than was written down. Subject: the operation.
+    EscrowHappenedTwice => "escrow_happened_twice", Critical;
+    /// A recipient cannot receive; its share waits. Subject: the connected account.
+    RecipientNotReady => "recipient_not_ready", Info;
+    /// The payout of a recipient's account to its bank failed. Subject: the connected account.
+    PayoutFailed => "payout_failed", Warning;
+    /// The refund breaker stopped a run: what is left waits. Subject: the limit that was reached.
+    RefundBreaker => "refund_breaker", Critical;
+    /// An escrow is above the breaker's limit by itself and waits for a person. Subject: the escrow.
+    RefundSetAside => "refund_set_aside", Warning;
+    /// The ledger does not hold. Subject: the rule.
+    LedgerBroken => "ledger_broken", Critical;
     /// Events whose `created` lies outside the months that have a partition. Subject: the table.
     PartitionDefaultUsed => "partition_default_used", Warning;
     /// Raised on purpose, to see that alerts arrive. Subject: who asked.

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::services::Service;
-use crate::{alerts, client, config, events, migrate, parked};
+use crate::{alerts, client, config, events, job, ledger, migrate, parked};
 
 /// Payments with Stripe: webhooks in, decisions kept, nothing lost.
 #[derive(Debug, Parser)]
@@ -17,6 +17,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run one or several services in this process.
     Run(ServiceArgs),
+    /// Run one job now, by itself.
+    Job(job::JobArgs),
+    /// Check the ledger.
+    Ledger(ledger::LedgerArgs),
     /// Bring the database's schema up to this binary, or check it.
     Migrate(migrate::MigrateArgs),
     /// Look at the configuration without starting anything.

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use escrow::TimeoutConfig;
+use retry::RunConfig;
 use service_kit::config::{Reader, Source};
 
 use crate::services::{Service, Settings};
@@ -57,7 +59,7 @@ fn documented_for(reader: &str) -> BTreeSet<String> {
 fn every_service_reads_what_the_document_says() {
     let common = documented_for("every service");
     assert!(common.len() > 4, "{common:?}");
-    for service in [Service::WebhookIngest, Service::Billing, Service::Admin] {
+    for service in Service::EACH {
         let expect: BTreeSet<_> = documented_for(service.name()).union(&common).cloned().collect();
         assert_eq!(asked_by(service), expect, "{}", service.name());
     }
@@ -70,15 +72,14 @@ fn migrating_and_the_tools_read_what_the_document_says() {
     assert_eq!(asked, documented_for("migrate"));
     assert_eq!(asked_with(None, tools::read_database), documented_for("database tools"));
     assert_eq!(asked_with(None, tools::read_broker), documented_for("broker tools"));
+    let mut asked = asked_with(None, TimeoutConfig::read);
+    asked.extend(asked_with(None, RunConfig::read));
+    assert_eq!(asked, documented_for("jobs"));
 }
 
 #[test]
 fn what_is_not_read_yet_is_said_so_and_every_reader_is_known() {
-    let all = asked_by(Service::WebhookIngest)
-        .into_iter()
-        .chain(asked_by(Service::Billing))
-        .chain(asked_by(Service::Admin))
-        .collect::<BTreeSet<_>>();
+    let all: BTreeSet<_> = Service::EACH.into_iter().flat_map(asked_by).collect();
     for name in documented_for("not yet") {
         assert!(!all.contains(&name), "{name} is read");
     }
@@ -86,6 +87,9 @@ fn what_is_not_read_yet_is_said_so_and_every_reader_is_known() {
         "every service",
         "webhook-ingest",
         "billing",
+        "escrow",
+        "retry",
+        "jobs",
         "admin",
         "migrate",
         "database tools",

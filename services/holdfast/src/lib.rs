@@ -16,6 +16,8 @@ mod config;
 mod configuration_document;
 mod events;
 mod failure;
+mod job;
+mod ledger;
 mod migrate;
 mod output;
 mod parked;
@@ -46,6 +48,8 @@ pub fn main() -> ExitCode {
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(args) => run::run(&args).await,
+        Command::Job(args) => job::run(&args).await,
+        Command::Ledger(args) => ledger::run(&args).await,
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Config(args) => config::run(&args),
         Command::Events(args) => events::run(args).await,

@@ -13,6 +13,8 @@ use anyhow::Context as _;
 use billing::Billing;
 use bus::topology::TopologyError;
 use bus::{BrokerConfig, Topology};
+use escrow::{Escrow, Tuning};
+use retry::Retry;
 use secrecy::ExposeSecret as _;
 use service_kit::clock::Clock;
 use service_kit::config::{self, ProcessEnv};
@@ -100,6 +102,8 @@ fn end(stopped: &Stopped) -> ExitCode {
 struct Running {
     ingest: Option<WebhookIngest>,
     billing: Option<Billing>,
+    escrow: Option<Escrow>,
+    retry: Option<Retry>,
     admin: Option<Admin>,
 }
 
@@ -123,6 +127,26 @@ impl Running {
             parts.spawn(billing::NAME, async move { work.wait().await });
             server = server.routes(move |config| billing.routes(config));
         }
+        let escrow = settings
+            .escrow
+            .map(|config| Escrow::start(&config, clock.clone(), Tuning::default(), stop.clone()))
+            .transpose()?;
+        if let Some(escrow) = escrow.clone() {
+            escrow.register_checks(readiness);
+            let work = escrow.clone();
+            parts.spawn(escrow::NAME, async move { work.wait().await });
+            server = server.routes(move |config| escrow.routes(config));
+        }
+        let retry = settings
+            .retry
+            .map(|config| Retry::start(&config, clock.clone(), stop.clone()))
+            .transpose()?;
+        if let Some(retry) = retry.clone() {
+            retry.register_checks(readiness);
+            let work = retry.clone();
+            parts.spawn(retry::NAME, async move { work.wait().await });
+            server = server.routes(move |config| retry.routes(config));
+        }
         let admin = settings
             .admin
             .map(|config| Admin::start(config, clock.clone(), None, stop))
@@ -142,7 +166,16 @@ impl Running {
             ingest.register_checks(readiness);
             server = server.routes(move |config| ingest.routes(config));
         }
-        Ok((server, Self { ingest, billing, admin }))
+        Ok((
+            server,
+            Self {
+                ingest,
+                billing,
+                escrow,
+                retry,
+                admin,
+            },
+        ))
     }
 
     async fn close(self) {
@@ -151,6 +184,12 @@ impl Running {
         }
         if let Some(billing) = &self.billing {
             billing.close(CLOSE_LIMIT).await;
+        }
+        if let Some(escrow) = &self.escrow {
+            escrow.close(CLOSE_LIMIT).await;
+        }
+        if let Some(retry) = &self.retry {
+            retry.close(CLOSE_LIMIT).await;
         }
         if let Some(admin) = &self.admin {
             admin.close(CLOSE_LIMIT).await;

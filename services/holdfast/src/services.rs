@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use admin::AdminConfig;
 use billing::BillingConfig;
 use clap::ValueEnum;
+use escrow::EscrowConfig;
+use retry::RetryConfig;
 use secrecy::SecretString;
 use service_kit::config::Reader;
 use service_kit::http::HttpSettings;
@@ -21,6 +23,10 @@ pub(crate) enum Service {
     WebhookIngest,
     /// Decides what events change for clients.
     Billing,
+    /// Holds money for recipients and pays it out.
+    Escrow,
+    /// Makes refused calls again.
+    Retry,
     /// Keeps alerts and the archive, and answers admins.
     Admin,
     /// Every service in one process.
@@ -28,7 +34,14 @@ pub(crate) enum Service {
 }
 
 impl Service {
-    const EACH: [Self; 3] = [Self::WebhookIngest, Self::Billing, Self::Admin];
+    /// All of them, one by one.
+    pub(crate) const EACH: [Self; 5] = [
+        Self::WebhookIngest,
+        Self::Billing,
+        Self::Escrow,
+        Self::Retry,
+        Self::Admin,
+    ];
 
     /// The services meant by names on the command line, each once.
     pub(crate) fn chosen(named: &[Self]) -> BTreeSet<Self> {
@@ -43,6 +56,8 @@ impl Service {
         match self {
             Self::WebhookIngest => webhook_ingest::NAME,
             Self::Billing => billing::NAME,
+            Self::Escrow => escrow::NAME,
+            Self::Retry => retry::NAME,
             Self::Admin => admin::NAME,
             Self::All => "all",
         }
@@ -56,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     pub(crate) ingest: Option<IngestConfig>,
     pub(crate) billing: Option<BillingConfig>,
+    pub(crate) escrow: Option<EscrowConfig>,
+    pub(crate) retry: Option<RetryConfig>,
     pub(crate) admin: Option<AdminConfig>,
 }
 
@@ -66,12 +83,16 @@ impl Settings {
         let http = HttpSettings::read(r);
         let ingest = read_if(chosen, Service::WebhookIngest, r, IngestConfig::read);
         let billing = read_if(chosen, Service::Billing, r, BillingConfig::read);
+        let escrow = read_if(chosen, Service::Escrow, r, EscrowConfig::read);
+        let retry = read_if(chosen, Service::Retry, r, RetryConfig::read);
         let admin = read_if(chosen, Service::Admin, r, AdminConfig::read);
         Some(Self {
             logs: logs?,
             http: http?,
             ingest: ingest?,
             billing: billing?,
+            escrow: escrow?,
+            retry: retry?,
             admin: admin?,
         })
     }
@@ -80,8 +101,10 @@ impl Settings {
     pub(crate) fn amqp_url(&self) -> Option<&SecretString> {
         let ingest = self.ingest.as_ref().map(|config| &config.amqp_url);
         let billing = self.billing.as_ref().map(|config| &config.amqp_url);
+        let escrow = self.escrow.as_ref().map(|config| &config.amqp_url);
+        let retry = self.retry.as_ref().map(|config| &config.run.amqp_url);
         let admin = self.admin.as_ref().map(|config| &config.amqp_url);
-        ingest.or(billing).or(admin)
+        ingest.or(billing).or(escrow).or(retry).or(admin)
     }
 }
 

@@ -16,6 +16,7 @@ fn every_problem_is_told_at_once_before_a_port_opens_and_no_secret_is_shown() {
         ("AMQP_URL", "http://u:hunter2@broker".to_owned()),
         ("STRIPE_LIVEMODE", "perhaps".to_owned()),
         ("STRIPE_WEBHOOK_SECRET", "sk_test_hunter2hunter2".to_owned()),
+        ("STRIPE_SECRET_KEY", "pk_test_hunter2hunter2".to_owned()),
         ("AUTH_JWT_SECRET", "hunter2".to_owned()),
         ("LOG_FORMAT", "loud".to_owned()),
         ("HOLDFAST_LISTEN", taken.local_addr().unwrap().to_string()),
@@ -23,10 +24,10 @@ fn every_problem_is_told_at_once_before_a_port_opens_and_no_secret_is_shown() {
     let output = holdfast(&env, &["run", "all"]);
     assert_eq!(output.status.code(), Some(78));
     let text = stderr(&output);
-    for (name, _) in env.iter().take(6) {
+    for (name, _) in env.iter().take(7) {
         assert_eq!(text.matches(&format!("- {name} ")).count(), 1, "{name} in {text}");
     }
-    assert!(text.starts_with("the configuration has 6 problems:"), "{text}");
+    assert!(text.starts_with("the configuration has 7 problems:"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     assert_eq!(stdout(&output), "");
 }
@@ -45,6 +46,8 @@ fn a_service_needs_only_its_own_configuration() {
         ("STRIPE_WEBHOOK_SECRET", &["admin", "billing"], 0),
         ("STRIPE_WEBHOOK_SECRET", &["all"], 78),
         ("STRIPE_WEBHOOK_SECRET", &[], 78),
+        ("STRIPE_SECRET_KEY", &["escrow"], 78),
+        ("STRIPE_SECRET_KEY", &["billing", "retry", "admin"], 0),
         ("AUTH_JWT_SECRET", &["webhook-ingest"], 0),
         ("nothing", &[], 0),
     ] {
@@ -70,6 +73,9 @@ fn a_tool_asks_for_the_servers_that_it_uses_and_for_no_other() {
         (&["events", "show", "evt_1"], database),
         (&["events", "replay", "evt_1"], &["DATABASE_URL", "AMQP_URL"]),
         (&["client", "show", "c1"], database),
+        (&["ledger", "check"], database),
+        (&["job", "escrow-timeouts"], database),
+        (&["job", "retry-transfers"], &["DATABASE_URL", "AMQP_URL"]),
         (&["alerts", "list"], database),
         (&["alerts", "test"], broker),
         (&["parked", "list"], broker),

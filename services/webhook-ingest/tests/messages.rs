@@ -74,15 +74,15 @@ async fn types_that_do_not_exist_yet_and_thin_events_are_taken_and_archived() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;
     let thin = serde_json::to_vec(&json!({
-        "id": "evt_thin", "object": "v2.core.event", "type": "v1.payout.paid", "livemode": false,
-        "created": "2026-10-01T12:00:00.000Z", "related_object": {"id": "po_1", "type": "payout", "url": "/v1/payouts/po_1"},
+        "id": "evt_thin", "object": "v2.core.event", "type": "v1.product.updated", "livemode": false,
+        "created": "2026-10-01T12:00:00.000Z", "related_object": {"id": "prod_1", "type": "product", "url": "/v1/products/prod_1"},
     }))
     .unwrap();
     let bodies = [
         event("evt_new", "never.heard.of_before"),
         event_with(
             "evt_old",
-            "charge.captured",
+            "charge.expired",
             json!({"api_version": "2015-10-16", "request": "req_1"}),
         ),
         event_with(
@@ -105,7 +105,7 @@ async fn types_that_do_not_exist_yet_and_thin_events_are_taken_and_archived() {
 async fn each_endpoint_has_secrets_of_its_own_and_a_rotation_drops_nothing() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;
-    let body = event_with("evt_c", "account.updated", json!({"account": "acct_1"}));
+    let body = event_with("evt_c", "capability.updated", json!({"account": "acct_1"}));
     for (path, secret, status) in [
         (PLATFORM_PATH, PLATFORM, 200),
         (PLATFORM_PATH, PLATFORM_NEXT, 200),
@@ -126,10 +126,10 @@ async fn each_endpoint_has_secrets_of_its_own_and_a_rotation_drops_nothing() {
     assert!(
         messages
             .iter()
-            .all(|message| message.routing_key.as_str() == "platform.account.updated")
+            .all(|message| message.routing_key.as_str() == "platform.capability.updated")
     );
     let connected = taken(&broker, "archive.events").await;
-    assert_eq!(connected.routing_key.as_str(), "connect.account.updated");
+    assert_eq!(connected.routing_key.as_str(), "connect.capability.updated");
     assert_eq!(text_header(&connected, "x-stripe-account").as_deref(), Some("acct_1"));
     assert_eq!(text_header(&connected, "x-endpoint").as_deref(), Some("connect"));
     ingest.stop().await;

@@ -16,33 +16,9 @@ pub mod registration;
 pub mod subscriptions;
 
 use deadpool_postgres::Transaction;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::DbError;
-use crate::error::During as _;
-
-/// A query, planned once per connection.
-async fn query(
-    txn: &Transaction<'_>,
-    operation: &'static str,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, DbError> {
-    let statement = txn.prepare_cached(sql).await.during(operation)?;
-    txn.query(&statement, params).await.during(operation)
-}
-
-/// A statement, planned once per connection; answers how many rows it touched.
-async fn execute(
-    txn: &Transaction<'_>,
-    operation: &'static str,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<u64, DbError> {
-    let statement = txn.prepare_cached(sql).await.during(operation)?;
-    txn.execute(&statement, params).await.during(operation)
-}
+use crate::statement::{corrupt, execute, query};
 
 /// For the rest of the transaction nothing is planned to read a table whole. A statement is planned once per connection: while a table
 /// is small or a month's partition is empty, reading it whole looks cheapest, and that plan would still be in use when it holds
@@ -51,12 +27,4 @@ async fn plan_by_index_in_txn(txn: &Transaction<'_>) -> Result<(), DbError> {
     let sql = "SELECT set_config('enable_seqscan', 'off', true)";
     execute(txn, "plan_by_index", sql, &[]).await?;
     Ok(())
-}
-
-/// A row that breaks what its constraints promise, or that a newer version wrote.
-fn corrupt(operation: &'static str, column: &str) -> DbError {
-    DbError::Value {
-        operation,
-        detail: format!("the column {column} holds what this version does not know"),
-    }
 }

@@ -30,9 +30,21 @@ pub(super) const TABLES: &[ExpectedTable] = &[
         tenant: Some("id"),
         ..internal("organizations", CHANGING)
     },
+    by_month(internal("admin_actions", APPEND_ONLY)),
     internal("billing_alerts", CHANGING),
+    internal("escrow_accounts", CHANGING),
+    internal("escrow_disputes", CHANGING),
+    internal("escrow_recipients", CHANGING),
+    internal("escrow_transactions", CHANGING),
+    internal("escrow_transfers", CHANGING),
+    internal("idempotency_keys", &["DELETE", "INSERT", "SELECT", "UPDATE"]),
+    internal("job_slots", APPEND_ONLY),
+    internal("ledger_entries", APPEND_ONLY),
+    internal("ledger_transactions", APPEND_ONLY),
     internal("outbox", &["DELETE", "INSERT", "SELECT", "UPDATE (retry_at)"]),
+    internal("refund_breaker_days", CHANGING),
     internal("schema_migrations", &["SELECT"]),
+    internal("stripe_operations", CHANGING),
 ];
 
 /// The only function that runs with its owner's rights, and may be called by the service role alone.

@@ -92,8 +92,12 @@ impl Evidence {
     ) -> anyhow::Result<Self> {
         let archived = db
             .query(
-                "SELECT stripe_event_id, type, outcome, guard, reason, payload, deliveries, coalesce(waiting_for, '{}')
-                 FROM billing_events WHERE recorded_at >= $1 ORDER BY recorded_at",
+                // What billing and escrow both decide on has a row of each; billing's is what this story is about.
+                "SELECT stripe_event_id, type, outcome, guard, reason, payload, deliveries, waiting_for
+                 FROM (SELECT DISTINCT ON (stripe_event_id) stripe_event_id, type, outcome, guard, reason, payload, deliveries,
+                              coalesce(waiting_for, '{}') AS waiting_for, recorded_at
+                       FROM billing_events WHERE recorded_at >= $1 ORDER BY stripe_event_id, consumer) AS each
+                 ORDER BY recorded_at",
                 &[&since],
             )
             .await
@@ -243,7 +247,7 @@ pub(super) async fn open_ends(
     let since = "
         SELECT (SELECT coalesce(sum(greatest(given.times - coalesce(found.deliveries, 0), 0)), 0)::bigint
                 FROM unnest($1::text[], $2::bigint[]) AS given (id, times)
-                LEFT JOIN (SELECT stripe_event_id, sum(deliveries)::bigint AS deliveries FROM billing_events
+                LEFT JOIN (SELECT stripe_event_id, min(deliveries)::bigint AS deliveries FROM billing_events
                            WHERE stripe_event_id = ANY($1) GROUP BY 1) AS found ON found.stripe_event_id = given.id)
              + (SELECT count(*) FROM outbox)
              + (SELECT count(*) FROM billing_events WHERE status = 'waiting'

@@ -61,7 +61,7 @@ pub fn assert_answer(what: &str, reply: &Reply, status: u16, code: &str) {
 
 pub fn event(id: &str) -> Vec<u8> {
     let event = json!({
-        "id": id, "object": "event", "type": "payment_intent.succeeded", "created": unix_now(), "livemode": false,
+        "id": id, "object": "event", "type": "payment_intent.created", "created": unix_now(), "livemode": false,
         "api_version": webhook_ingest::NEWEST_KNOWN, "data": {"object": {"id": "pi_1"}},
     });
     serde_json::to_vec(&event).unwrap()

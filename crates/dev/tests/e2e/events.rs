@@ -32,8 +32,8 @@ pub async fn source(house: &House) -> Source {
     }
     let first = unix_now() - 86_400;
     let updated = fixture("customer.subscription.updated");
-    let archived = fixture("payment_intent.succeeded");
-    let connected = fixture("account.updated");
+    let archived = fixture("payment_intent.created");
+    let connected = fixture("capability.updated");
     Arc::new(move |n| {
         let id = format!("evt_e2e_{n:08}");
         match n % 4 {

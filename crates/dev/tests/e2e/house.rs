@@ -113,6 +113,7 @@ impl Service {
 pub struct House {
     pub ingest: Service,
     pub billing: Service,
+    pub escrow: Service,
     pub admin: Service,
     pub broker: Broker,
     pub postgres: Postgres,
@@ -128,7 +129,7 @@ impl House {
         let folders = Folders::new().await;
         let (postgres, broker) = tokio::join!(postgres(&folders), broker(&folders));
         migrate(&program, &folders, &postgres).await;
-        let [ingest, billing, admin] = free_ports().unwrap();
+        let [ingest, billing, escrow, admin] = free_ports().unwrap();
         let env = environment(&postgres, &broker);
         let service = |name: &str, port: u16| {
             let mut env = env.clone();
@@ -145,6 +146,7 @@ impl House {
         let mut house = Self {
             ingest: service("webhook-ingest", ingest),
             billing: service("billing", billing),
+            escrow: service("escrow", escrow),
             admin: service("admin", admin),
             broker,
             postgres,
@@ -157,8 +159,8 @@ impl House {
         house
     }
 
-    pub fn services(&mut self) -> [&mut Service; 3] {
-        [&mut self.ingest, &mut self.billing, &mut self.admin]
+    pub fn services(&mut self) -> [&mut Service; 4] {
+        [&mut self.ingest, &mut self.billing, &mut self.escrow, &mut self.admin]
     }
 
     /// A connection as superuser.

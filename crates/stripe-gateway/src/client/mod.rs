@@ -48,6 +48,7 @@ pub mod requests {
     pub use stripe_checkout as checkout;
     pub use stripe_connect as connect;
     pub use stripe_core as core;
+    pub use stripe_shared::PaymentIntentCaptureMethod;
     pub use stripe_types::Currency;
 }
 

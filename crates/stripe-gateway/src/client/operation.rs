@@ -7,16 +7,16 @@ use stripe_billing::subscription::RetrieveSubscription;
 use stripe_checkout::checkout_session::RetrieveCheckoutSession;
 use stripe_client_core::StripeRequest;
 use stripe_connect::account::RetrieveAccount;
-use stripe_connect::transfer::{CreateTransfer, RetrieveTransfer};
-use stripe_connect::transfer_reversal::CreateIdTransferReversal;
+use stripe_connect::transfer::{CreateTransfer, ListTransfer, RetrieveTransfer};
+use stripe_connect::transfer_reversal::{CreateIdTransferReversal, ListIdTransferReversal};
 use stripe_core::charge::RetrieveCharge;
 use stripe_core::dispute::RetrieveDispute;
 use stripe_core::event::{ListEvent, RetrieveEvent};
 use stripe_core::payment_intent::{
-    CancelPaymentIntent, CapturePaymentIntent, CreatePaymentIntent, RetrievePaymentIntent,
+    CancelPaymentIntent, CapturePaymentIntent, CreatePaymentIntent, ListPaymentIntent, RetrievePaymentIntent,
 };
 use stripe_core::payout::RetrievePayout;
-use stripe_core::refund::{CreateRefund, RetrieveRefund};
+use stripe_core::refund::{CreateRefund, ListRefund, RetrieveRefund};
 
 /// A request that reads.
 pub trait Get: StripeRequest {
@@ -57,6 +57,10 @@ operations!(Get {
     RetrieveSubscription => "retrieve_subscription" at "/subscriptions/*",
     RetrieveTransfer => "retrieve_transfer" at "/transfers/*",
     ListEvent => "list_events" at "/events",
+    ListIdTransferReversal => "list_transfer_reversals" at "/transfers/*/reversals",
+    ListPaymentIntent => "list_payment_intents" at "/payment_intents",
+    ListRefund => "list_refunds" at "/refunds",
+    ListTransfer => "list_transfers" at "/transfers",
 });
 
 operations!(Post {
@@ -109,6 +113,10 @@ mod tests {
             get(&RetrieveSubscription::new("sub_1"), "/subscriptions/sub_1"),
             get(&RetrieveTransfer::new("tr_1"), "/transfers/tr_1"),
             get(&ListEvent::new(), "/events"),
+            get(&ListIdTransferReversal::new("tr_1"), "/transfers/tr_1/reversals"),
+            get(&ListPaymentIntent::new(), "/payment_intents"),
+            get(&ListRefund::new(), "/refunds"),
+            get(&ListTransfer::new(), "/transfers"),
             post(&CancelPaymentIntent::new("pi_1"), "/payment_intents/pi_1/cancel"),
             post(&CapturePaymentIntent::new("pi_1"), "/payment_intents/pi_1/capture"),
             post(&CreateIdTransferReversal::new("tr_1"), "/transfers/tr_1/reversals"),

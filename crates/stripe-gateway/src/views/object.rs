@@ -1,11 +1,12 @@
 //! One object, wherever it stands: the body of an answer of the API, or what an event carries.
 
+use secrecy::SecretString;
 use serde_json::value::RawValue;
 
 use super::read::Object;
 use super::{
-    Account, Charge, CheckoutSession, Dispute, Invoice, InvoicePayment, PaymentIntent, Payout, Refund, Subscription,
-    Transfer, ViewError,
+    Account, Charge, CheckoutSession, Dispute, Invoice, InvoicePayment, Metadata, PaymentIntent, Payout, Refund,
+    Subscription, Transfer, ViewError,
 };
 
 /// An object that has been found but not yet read. `object` says of which kind it is, and each accessor takes one kind only.
@@ -70,6 +71,31 @@ impl<'a> ObjectView<'a> {
     /// When the object is none, or its id is no id.
     pub fn id(&self) -> Result<Option<String>, ViewError> {
         Object::parse(self.raw, "object")?.id("id")
+    }
+
+    /// The id of an object that must have one.
+    ///
+    /// # Errors
+    /// When the object is none, or has no id.
+    pub fn required_id(&self) -> Result<String, ViewError> {
+        Object::parse(self.raw, "object")?.required("id", Object::id)
+    }
+
+    /// The metadata, whatever the kind; empty where there are none.
+    ///
+    /// # Errors
+    /// When the object is none, or its metadata are no texts.
+    pub fn metadata(&self) -> Result<Metadata, ViewError> {
+        Metadata::read(&Object::parse(self.raw, "object")?, "metadata")
+    }
+
+    /// A payment intent's `client_secret`, for whoever pays and nobody else: never log it, never store it.
+    ///
+    /// # Errors
+    /// When the object is none, or the secret is no text.
+    pub fn client_secret(&self) -> Result<Option<SecretString>, ViewError> {
+        let secret = Object::parse(self.raw, "object")?.text("client_secret")?;
+        Ok(secret.map(SecretString::from))
     }
 
     views! {

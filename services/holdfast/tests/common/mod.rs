@@ -37,6 +37,9 @@ pub fn environment(database_url: &str, amqp_url: &str) -> Env {
         ("STRIPE_WEBHOOK_SECRET", SECRET),
         ("AUTH_JWT_SECRET", JWT_SECRET),
         ("HOLDFAST_LISTEN", "127.0.0.1:0"),
+        ("STRIPE_SECRET_KEY", "sk_test_0123456789abcdef"),
+        // Nobody listens there.
+        ("STRIPE_API_BASE", "http://127.0.0.1:9"),
         ("HOLDFAST_METRICS_LISTEN", "shared"),
         ("HOLDFAST_HTTP_WORKERS", "1"),
     ]

@@ -1,6 +1,7 @@
 //! Reads: one object, in the words of our views, with the body as it came and Stripe's own time of the answer.
 
 mod events;
+mod money;
 mod related;
 
 use stripe_billing::invoice::RetrieveInvoice;
@@ -10,6 +11,7 @@ use stripe_core::charge::RetrieveCharge;
 use stripe_core::event::RetrieveEvent;
 
 pub use events::{EventPage, EventsQuery, ListedEvent};
+pub use money::Place;
 pub use related::{InvalidRelated, Related, RelatedObject};
 
 use super::call::is_plain;

@@ -1,0 +1,149 @@
+//! The marks of idempotency of the escrow consumer, which are the events' rows in the archive.
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::Transaction;
+
+use crate::DbError;
+use crate::statement::{execute, query};
+
+/// An event and what became of it.
+#[derive(Debug, Clone, Copy)]
+pub struct EscrowEvent<'a> {
+    /// Stripe's id.
+    pub event_id: &'a str,
+    /// Stripe's `created`.
+    pub created: DateTime<Utc>,
+    /// Its type.
+    pub kind: &'a str,
+    /// `platform` or `connect`.
+    pub endpoint: &'a str,
+    /// The connected account.
+    pub account: Option<&'a str>,
+    /// The API version of the body.
+    pub api_version: Option<&'a str>,
+    /// Live or test.
+    pub livemode: Option<bool>,
+    /// When ingest took it in.
+    pub received_at: DateTime<Utc>,
+    /// The body, byte for byte.
+    pub payload: &'a str,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventOutcome<'a> {
+    /// `applied`, `semantic_duplicate`, `ignored`, `rejected`, `waiting` or `parked`.
+    pub outcome: &'a str,
+    /// The guard that explains it.
+    pub guard: Option<&'a str>,
+    /// The rule, by name.
+    pub reason: &'a str,
+}
+
+/// Inserts an event's row, the mark of idempotency, in the transaction of its effect; or adds to the count of one that is there.
+/// Answers whether it is new, or was parked or waiting before: only then may it have an effect.
+///
+/// # Errors
+/// When the database does not answer or refuses the row.
+pub async fn mark_event_in_txn(
+    txn: &Transaction<'_>,
+    event: &EscrowEvent<'_>,
+    outcome: EventOutcome<'_>,
+) -> Result<bool, DbError> {
+    let insert = "INSERT INTO billing_events AS e (stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, \
+                      received_at, payload, status, outcome, guard, reason, waiting_for) \
+                  VALUES ($1, 'escrow', $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $10 IN ('parked', 'waiting') THEN $10 ELSE 'decided' END, \
+                      $10, $11, $12, CASE WHEN $10 = 'waiting' THEN ARRAY['stripe'] END) \
+                  ON CONFLICT (stripe_event_id, consumer, created) DO UPDATE SET status = EXCLUDED.status, \
+                      outcome = EXCLUDED.outcome, guard = EXCLUDED.guard, reason = EXCLUDED.reason, \
+                      waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + 1 \
+                  WHERE e.status <> 'decided'";
+    let marked = execute(
+        txn,
+        "mark_event",
+        insert,
+        &[
+            &event.event_id,
+            &event.created,
+            &event.kind,
+            &event.endpoint,
+            &event.account,
+            &event.api_version,
+            &event.livemode,
+            &event.received_at,
+            &event.payload,
+            &outcome.outcome,
+            &outcome.guard,
+            &outcome.reason,
+        ],
+    )
+    .await?;
+    if marked == 1 {
+        return Ok(true);
+    }
+    let count = "UPDATE billing_events SET deliveries = deliveries + 1 \
+                 WHERE stripe_event_id = $1 AND created = $2 AND consumer = 'escrow'";
+    execute(txn, "count_repeat", count, &[&event.event_id, &event.created]).await?;
+    Ok(false)
+}
+
+/// Writes what became of an event that was marked in this transaction.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn set_event_outcome_in_txn(
+    txn: &Transaction<'_>,
+    event: &EscrowEvent<'_>,
+    outcome: EventOutcome<'_>,
+) -> Result<(), DbError> {
+    let sql = "UPDATE billing_events SET outcome = $3, guard = $4, reason = $5 \
+               WHERE stripe_event_id = $1 AND created = $2 AND consumer = 'escrow'";
+    execute(
+        txn,
+        "set_event_outcome",
+        sql,
+        &[
+            &event.event_id,
+            &event.created,
+            &outcome.outcome,
+            &outcome.guard,
+            &outcome.reason,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// An event whose object could not be read, to be decided again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingEvent {
+    /// Stripe's id.
+    pub event_id: String,
+    /// Its type.
+    pub kind: String,
+    /// `platform` or `connect`.
+    pub endpoint: String,
+    /// When ingest took it in.
+    pub received_at: DateTime<Utc>,
+    /// The body.
+    pub payload: String,
+}
+
+/// Events that wait for Stripe, at most `limit`, those first that have waited longest.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Vec<WaitingEvent>, DbError> {
+    let sql = "SELECT stripe_event_id, type, endpoint, received_at, payload FROM billing_events \
+               WHERE waiting_for IS NOT NULL AND consumer = 'escrow' AND status = 'waiting' AND payload IS NOT NULL \
+               ORDER BY received_at, stripe_event_id LIMIT $1";
+    let rows = query(txn, "find_waiting_events", sql, &[&limit]).await?;
+    let read = |row: &tokio_postgres::Row| WaitingEvent {
+        event_id: row.get(0),
+        kind: row.get(1),
+        endpoint: row.get(2),
+        received_at: row.get(3),
+        payload: row.get(4),
+    };
+    Ok(rows.iter().map(read).collect())
+}

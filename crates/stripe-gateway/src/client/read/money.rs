@@ -1,0 +1,127 @@
+//! What money calls have made: looked up at Stripe when nobody knows what became of a call.
+//!
+//! Whoever makes a transfer, a reversal, a refund or a payment intent sets the metadata `operation_id`, and finds it here by it. A list
+//! is walked to its end: an object that is not found is not there.
+
+use stripe_connect::account::RetrieveAccount;
+use stripe_connect::transfer::ListTransfer;
+use stripe_connect::transfer_reversal::ListIdTransferReversal;
+use stripe_core::payment_intent::{ListPaymentIntent, RetrievePaymentIntent};
+use stripe_core::refund::ListRefund;
+use stripe_types::{RangeBoundsTs, RangeQueryTs};
+
+use domain::time::UnixSeconds;
+
+use super::{ReadError, Reading, plain};
+use crate::client::{Call, Client};
+use crate::views::{Account, List, ObjectView, PaymentIntent, ViewError};
+
+/// The most that Stripe gives on one page.
+const PAGE: i64 = 100;
+/// A list that has not ended after so many pages is not believed to be one of a single escrow.
+const MAX_PAGES: usize = 200;
+
+/// Where to look for what an operation has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Among the transfers of a `transfer_group`.
+    Transfers {
+        /// The group.
+        group: &'a str,
+    },
+    /// Among the reversals of a transfer.
+    Reversals {
+        /// `tr_…`.
+        transfer: &'a str,
+    },
+    /// Among the refunds of a payment.
+    Refunds {
+        /// `pi_…`.
+        payment_intent: &'a str,
+    },
+    /// Among the payment intents that were made since.
+    PaymentIntents {
+        /// The first second that is looked at.
+        since: UnixSeconds,
+    },
+}
+
+impl Client {
+    /// The payment intent as it is now.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Missing`] when there is none of that id.
+    pub async fn read_payment_intent(&self, id: &str) -> Reading<PaymentIntent> {
+        self.read_by_id(id, RetrievePaymentIntent::new, |object| object.payment_intent())
+            .await
+    }
+
+    /// The connected account as it is now.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Missing`] when there is none of that id, or it is not connected.
+    pub async fn read_account(&self, id: &str) -> Reading<Account> {
+        self.read_by_id(id, RetrieveAccount::new, |object| object.account())
+            .await
+    }
+
+    /// The ids of all objects in a place whose metadata name the operation.
+    ///
+    /// # Errors
+    /// [`ReadError`]; then nothing is known.
+    pub async fn find_made(&self, place: Place<'_>, operation: &str) -> Result<Vec<String>, ReadError> {
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let call = page(place, after.as_deref())?;
+            let answer = self.read(call, |body| of_page(body, operation)).await?;
+            let (made, last) = answer.content;
+            found.extend(made);
+            match last {
+                Some(last) => after = Some(last),
+                None => return Ok(found),
+            }
+        }
+        Err(ReadError::Unavailable("endless_list"))
+    }
+}
+
+fn page(place: Place<'_>, after: Option<&str>) -> Result<Call, ReadError> {
+    macro_rules! going_on {
+        ($list:expr) => {{
+            let list = $list.limit(PAGE);
+            match after {
+                Some(after) => Call::get(&list.starting_after(after)),
+                None => Call::get(&list),
+            }
+        }};
+    }
+    Ok(match place {
+        Place::Transfers { group } => going_on!(ListTransfer::new().transfer_group(group)),
+        Place::Reversals { transfer } => going_on!(ListIdTransferReversal::new(plain(transfer)?)),
+        Place::Refunds { payment_intent } => going_on!(ListRefund::new().payment_intent(payment_intent)),
+        Place::PaymentIntents { since } => {
+            let bounds = RangeBoundsTs {
+                gte: Some(since.0),
+                ..RangeBoundsTs::default()
+            };
+            going_on!(ListPaymentIntent::new().created(RangeQueryTs::Bounds(bounds)))
+        }
+    })
+}
+
+/// What an operation made on one page, and what to go on after.
+fn of_page(body: &[u8], operation: &str) -> Result<(Vec<String>, Option<String>), ViewError> {
+    let list = List::parse(body)?;
+    let mut made = Vec::new();
+    let mut last = None;
+    for item in &list.items {
+        let object = ObjectView::parse(item.get().as_bytes())?;
+        let id = object.required_id()?;
+        if object.metadata()?.get("operation_id") == Some(operation) {
+            made.push(id.clone());
+        }
+        last = Some(id);
+    }
+    Ok((made, last.filter(|_| list.has_more)))
+}

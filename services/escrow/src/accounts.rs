@@ -1,0 +1,197 @@
+//! Connected accounts: whether they exist, whether they can receive, and who has to be told.
+
+use chrono::{DateTime, Utc};
+use db::escrow::accounts::{
+    AccountRow, find_accounts_in_txn, list_escrows_with_news, take_news_in_txn, upsert_account_in_txn,
+};
+use db::escrow::held::HeldEscrow;
+use db::{Transaction, in_txn};
+use domain::escrow::facts::Readiness;
+use domain::escrow::failure::ErrorCode;
+use domain::escrow::input::{Fact, Input};
+use domain::escrow::split::Split;
+use domain::ids::AccountId;
+use domain::time::UnixSeconds;
+use serde_json::json;
+use stripe_gateway::client::read::ReadError;
+use stripe_gateway::views::Account;
+use stripe_gateway::views::words::CapabilityStatus;
+
+use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
+use crate::error::EscrowError;
+use crate::runner::Runner;
+use crate::steps::Step;
+
+/// Escrows that are told in one round.
+const ROUND: i64 = 100;
+
+/// Why an escrow cannot be for these recipients.
+#[derive(Debug)]
+pub(crate) enum UnknownAccount {
+    /// Stripe does not know the account, or it is not connected to this platform.
+    Unknown { place: usize },
+    /// Stripe cannot be asked at present.
+    Unavailable,
+    /// The database.
+    Escrow(EscrowError),
+}
+
+/// A snapshot of an account, in the words of the domain.
+pub(crate) fn snapshot(account: &Account, seen_at: UnixSeconds) -> AccountRow {
+    let readiness = match &account.transfers {
+        Some(CapabilityStatus::Active) => Readiness::Ready,
+        Some(CapabilityStatus::Inactive | CapabilityStatus::Pending | CapabilityStatus::Unknown(_)) | None => {
+            Readiness::NotReady(ErrorCode::InsufficientCapabilitiesForTransfer)
+        }
+    };
+    AccountRow {
+        account: account.id.clone(),
+        readiness,
+        requirements: json!({
+            "currently_due": account.requirements.currently_due,
+            "past_due": account.requirements.past_due,
+            "disabled_reason": account.requirements.disabled_reason,
+            "current_deadline": account.requirements.current_deadline,
+        }),
+        seen_at,
+    }
+}
+
+/// Sees that every recipient is an account of this platform. Stripe is asked about those that nothing is known of.
+pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(), UnknownAccount> {
+    let accounts: Vec<&str> = split.parts().iter().map(|part| part.account.as_str()).collect();
+    let known = runner
+        .database
+        .transact(|txn| {
+            let accounts = accounts.clone();
+            in_txn(async move { Ok::<_, EscrowError>(find_accounts_in_txn(txn, &accounts).await?) })
+        })
+        .await
+        .map_err(UnknownAccount::Escrow)?;
+    for (place, account) in accounts.iter().enumerate() {
+        if known.iter().any(|row| row.account == **account) {
+            continue;
+        }
+        let answer = match runner.stripe.read_account(account).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(of_read(&error, place)),
+        };
+        let answered = answer.receipt.answered_at.unwrap_or_else(|| runner.seconds());
+        let row = snapshot(&answer.content, answered);
+        runner
+            .database
+            .transact(|txn| {
+                let row = row.clone();
+                in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
+            })
+            .await
+            .map_err(UnknownAccount::Escrow)?;
+    }
+    Ok(())
+}
+
+fn of_read(error: &ReadError, place: usize) -> UnknownAccount {
+    match error {
+        ReadError::Missing | ReadError::InvalidId => UnknownAccount::Unknown { place },
+        ReadError::Refused(refusal) if refusal.code.as_deref() == Some("account_invalid") => {
+            UnknownAccount::Unknown { place }
+        }
+        ReadError::Refused(_)
+        | ReadError::InvalidRelated(_)
+        | ReadError::Unreadable { .. }
+        | ReadError::Unavailable(_) => {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, "Stripe cannot be asked about an account");
+            UnknownAccount::Unavailable
+        }
+    }
+}
+
+/// Why an account could not be read.
+#[derive(Debug)]
+pub(crate) enum ReadAccountError {
+    /// Stripe.
+    Stripe(ReadError),
+    /// The database, or an escrow that had to be told.
+    Escrow(EscrowError),
+}
+
+impl Runner {
+    /// Reads an account and tells escrows what is new of it.
+    pub(crate) async fn read_account(&self, account: &str) -> Result<(), ReadAccountError> {
+        let answer = self
+            .stripe
+            .read_account(account)
+            .await
+            .map_err(ReadAccountError::Stripe)?;
+        let answered = answer.receipt.answered_at.unwrap_or_else(|| self.seconds());
+        let row = snapshot(&answer.content, answered);
+        self.database
+            .transact(|txn| {
+                let row = row.clone();
+                in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
+            })
+            .await
+            .map_err(ReadAccountError::Escrow)?;
+        self.tell_news().await.map_err(ReadAccountError::Escrow)
+    }
+
+    /// Tells escrows what is new of their recipients' accounts, until all have heard.
+    pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
+        loop {
+            let escrows = list_escrows_with_news(&self.database.conn().await?, ROUND).await?;
+            if escrows.is_empty() {
+                return Ok(());
+            }
+            for escrow in &escrows {
+                self.tell_one(escrow).await?;
+                self.steps.after(Step::NewsTold).await;
+            }
+            self.pool.notify_one();
+            self.relay.notify_one();
+        }
+    }
+
+    async fn tell_one(&self, escrow: &str) -> Result<(), EscrowError> {
+        let now = self.clock.now();
+        self.database
+            .transact(|txn| {
+                in_txn(async move {
+                    let held = lock_in_txn(txn, escrow).await?;
+                    hear_news_in_txn(txn, held, now).await.map(drop)
+                })
+            })
+            .await
+    }
+}
+
+/// Takes in what is new of the accounts of an escrow that the caller holds.
+pub(crate) async fn hear_news_in_txn(
+    txn: &Transaction<'_>,
+    mut held: HeldEscrow,
+    now: DateTime<Utc>,
+) -> Result<HeldEscrow, EscrowError> {
+    let escrow = held.escrow.terms.id.to_string();
+    for news in take_news_in_txn(txn, &escrow).await? {
+        let Ok(account) = AccountId::parse(news.account) else {
+            continue;
+        };
+        let input = Input::Fact(Fact::AccountSeen {
+            account,
+            readiness: news.readiness,
+            at: news.seen_at,
+        });
+        let cause = Cause {
+            actor: "stripe",
+            action: "account_seen",
+            operation: None,
+            reason: None,
+            at: now,
+        };
+        match apply_in_txn(txn, &held, &input, &Learned::default(), cause).await? {
+            Applied::Changed(next) | Applied::Known(next) => held = *next,
+            Applied::Refused(reason) => tracing::warn!(escrow, %reason, "news of an account do not fit"),
+        }
+    }
+    Ok(held)
+}

@@ -1,0 +1,127 @@
+//! The use cases behind release, refund and retry: a command, decided and committed with the intents that follow from it. The pool
+//! makes the calls.
+
+use chrono::{DateTime, Utc};
+use db::escrow::held::{HeldEscrow, Lock, lock_escrow_in_txn};
+use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
+use db::escrow::operations::list_operations_in_txn;
+use db::{Database, Transaction, in_txn};
+use domain::escrow::input::{Command, Input};
+use domain::escrow::operation::{Observation, Status};
+use serde_json::Value;
+
+use crate::accounts::hear_news_in_txn;
+use crate::answer::show_in_txn;
+use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
+use crate::create::KEY_LIFETIME;
+use crate::error::EscrowError;
+use crate::runner::{Observed, Runner, observe_in_txn};
+use crate::steps::Step;
+
+/// Who commands, and under which key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) escrow: &'a str,
+    pub(crate) actor: &'a str,
+    /// The word in the audit trail.
+    pub(crate) action: &'a str,
+    pub(crate) keyed: Option<Keyed<'a>>,
+}
+
+/// The escrow as the API shows it.
+pub(crate) async fn find(database: &Database, id: &str) -> Result<Value, EscrowError> {
+    database
+        .transact(|txn| {
+            in_txn(async move {
+                let held = lock_escrow_in_txn(txn, id, Lock::Shared)
+                    .await?
+                    .ok_or(EscrowError::Missing)?;
+                show_in_txn(txn, &held).await
+            })
+        })
+        .await
+}
+
+/// Carries a command out, or gives the answer of the request that has done so under the same key.
+pub(crate) async fn order(runner: &Runner, order: Order<'_>, command: &Command) -> Result<Value, EscrowError> {
+    let now = runner.clock.now();
+    let answer = runner
+        .database
+        .transact(|txn| in_txn(order_in_txn(txn, runner, order, command, now)))
+        .await?;
+    runner.steps.after(Step::Commanded).await;
+    runner.pool.notify_one();
+    runner.relay.notify_one();
+    Ok(answer)
+}
+
+async fn order_in_txn(
+    txn: &Transaction<'_>,
+    runner: &Runner,
+    order: Order<'_>,
+    command: &Command,
+    now: DateTime<Utc>,
+) -> Result<Value, EscrowError> {
+    if let Some(keyed) = &order.keyed {
+        match claim_key_in_txn(txn, keyed, order.escrow, now, now + KEY_LIFETIME).await? {
+            Claim::OtherRequest => return Err(EscrowError::KeyReused),
+            Claim::Repeat {
+                answer: Some((_, body)),
+                ..
+            } => return Ok(body),
+            Claim::Repeat { answer: None, .. } | Claim::New => {}
+        }
+    }
+    // A recipient that is known not to be able to receive is not tried.
+    let held = hear_news_in_txn(txn, lock_in_txn(txn, order.escrow).await?, now).await?;
+    let held = match command {
+        Command::Retry { job } => send_on_in_txn(txn, runner, &held, *job, now).await?,
+        Command::Release
+        | Command::Refund(_)
+        | Command::Expire
+        | Command::SecureAuthorization
+        | Command::BearLoss(_) => held,
+    };
+    let cause = Cause {
+        actor: order.actor,
+        action: order.action,
+        operation: None,
+        reason: None,
+        at: now,
+    };
+    let input = Input::Command(command.clone());
+    let next = match apply_in_txn(txn, &held, &input, &Learned::default(), cause).await? {
+        Applied::Changed(next) | Applied::Known(next) => next,
+        Applied::Refused(reason) => {
+            return Err(EscrowError::Refused {
+                reason,
+                status: held.escrow.status,
+            });
+        }
+    };
+    let answer = show_in_txn(txn, &next).await?;
+    if let Some(keyed) = &order.keyed {
+        store_answer_in_txn(txn, keyed, 202, &answer).await?;
+    }
+    Ok(answer)
+}
+
+/// A call that waits for a person is sent on by one.
+async fn send_on_in_txn(
+    txn: &Transaction<'_>,
+    runner: &Runner,
+    held: &HeldEscrow,
+    job: u32,
+    now: DateTime<Utc>,
+) -> Result<HeldEscrow, EscrowError> {
+    let id = held.escrow.terms.id.as_str();
+    let operations = list_operations_in_txn(txn, id).await?;
+    let waiting = operations.iter().find(|row| row.number == job && row.job.is_some());
+    match waiting.map(|row| (&row.operation.status, row.operation.id.as_str())) {
+        Some((Status::FailedPermanent { .. }, operation)) => {
+            let rules = (runner.rules, runner.moment(), now);
+            observe_in_txn(txn, held, operation, &Observation::SentOn, &Observed::default(), rules).await
+        }
+        Some(_) | None => Ok(held.clone()),
+    }
+}

@@ -1,0 +1,261 @@
+//! The consumer of `escrow.events`: messages in, verdicts out. Each event is decided in a transaction of its own, in which its row, the
+//! mark of idempotency, is inserted as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{BatchError, BatchHandler, Incoming, Verdict};
+use db::escrow::accounts::upsert_account_in_txn;
+use db::escrow::held::HeldEscrow;
+use db::escrow::inbox::{EventOutcome, mark_event_in_txn, set_event_outcome_in_txn};
+use db::escrow::owners::{find_owner_in_txn, is_recipient_anywhere};
+use db::{Transaction, in_txn};
+use domain::alert::{Alert, AlertKind};
+use domain::escrow::input::Input;
+use domain::escrow::operation::Observation;
+use stripe_gateway::client::read::ReadError;
+use tokio::sync::Notify;
+
+use crate::accounts::snapshot;
+use crate::change::{Applied, Cause, apply_in_txn, lock_in_txn};
+use crate::error::EscrowError;
+use crate::notices::tell_in_txn;
+use crate::reading::{About, Content, Reading, of_related, read};
+use crate::runner::{Observed, Runner, observe_in_txn};
+use crate::steps::Step;
+
+/// How often an event is decided again because somebody else wrote the same thing at the same moment.
+const MAX_RACES: u32 = 5;
+/// How long the object of a thin event may take to be read.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decided {
+    /// It was decided before.
+    Repeat,
+    /// This became of it.
+    As(EventOutcome<'static>),
+}
+
+const fn outcome(outcome: &'static str, reason: &'static str) -> EventOutcome<'static> {
+    EventOutcome {
+        outcome,
+        guard: None,
+        reason,
+    }
+}
+
+/// Decides events.
+#[derive(Clone)]
+pub(crate) struct Decider {
+    pub(crate) runner: Runner,
+    pub(crate) livemode: bool,
+    /// Wakes whoever tells escrows of their accounts.
+    pub(crate) news: Arc<Notify>,
+}
+
+impl BatchHandler for Decider {
+    async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for message in batch {
+            verdicts.push(self.one(message).await?);
+            self.runner.steps.after(Step::EventDecided).await;
+        }
+        self.runner.pool.notify_one();
+        self.runner.relay.notify_one();
+        Ok(verdicts)
+    }
+}
+
+impl Decider {
+    async fn one(&self, message: &Incoming) -> Result<Verdict, BatchError> {
+        let mut reading = match read(message, self.livemode, self.runner.clock.now()) {
+            Ok(reading) => reading,
+            Err(reason) => return Ok(Verdict::Park { reason }),
+        };
+        self.hydrate(&mut reading).await;
+        let decided = self.decide(&reading).await.map_err(|error| match &error {
+            EscrowError::Database(error) => BatchError::of_database(error),
+            EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Refused { .. } | EscrowError::KeyReused => {
+                BatchError::failed(&error)
+            }
+        })?;
+        record(&reading, decided);
+        Ok(match (decided, reading.content) {
+            (Decided::As(_), Content::Unreadable(reason)) => Verdict::Park { reason },
+            (Decided::As(_) | Decided::Repeat, _) => Verdict::Done,
+        })
+    }
+
+    /// Reads what a thin event points to. While Stripe cannot be asked its event waits in the inbox, and is sent back by the timer.
+    async fn hydrate(&self, reading: &mut Reading<'_>) {
+        let stripe = &self.runner.stripe;
+        let content = match &reading.content {
+            Content::Pointer { kind, url } => {
+                let read = tokio::time::timeout(PATIENCE, stripe.read_related(url)).await;
+                read.map(|answer| answer.map(|answer| of_related(kind, &answer.content)))
+            }
+            Content::AccountPointer(id) => {
+                let read = tokio::time::timeout(PATIENCE, stripe.read_account(id)).await;
+                read.map(|answer| {
+                    answer.map(|answer| {
+                        let at = answer.receipt.answered_at.unwrap_or_else(|| self.runner.seconds());
+                        Content::Account(snapshot(&answer.content, at))
+                    })
+                })
+            }
+            Content::Ignored(_)
+            | Content::Unreadable(_)
+            | Content::Waiting
+            | Content::Account(_)
+            | Content::PayoutFailed(_)
+            | Content::About(_) => return,
+        };
+        reading.content = match content {
+            Err(_) => Content::Waiting,
+            Ok(Ok(content)) => content,
+            Ok(Err(ReadError::Missing)) => Content::Ignored("object_is_gone"),
+            Ok(Err(error)) if error.is_transient() => Content::Waiting,
+            Ok(Err(error)) => Content::Unreadable(format!("related_object: {error}")),
+        };
+    }
+
+    async fn decide(&self, reading: &Reading<'_>) -> Result<Decided, EscrowError> {
+        let mut races = 0;
+        loop {
+            let database = &self.runner.database;
+            match database.transact(|txn| in_txn(self.decide_in_txn(txn, reading))).await {
+                Err(error) if error.is_race() && races < MAX_RACES => races += 1,
+                decided => {
+                    if let (Ok(_), Content::Account(_)) = (&decided, &reading.content) {
+                        self.news.notify_one();
+                    }
+                    return decided;
+                }
+            }
+        }
+    }
+
+    async fn decide_in_txn(&self, txn: &Transaction<'_>, reading: &Reading<'_>) -> Result<Decided, EscrowError> {
+        let event = reading.row();
+        let first = match &reading.content {
+            Content::Ignored(rule) => outcome("ignored", rule),
+            Content::Unreadable(_) => outcome("parked", "unreadable"),
+            Content::Waiting => outcome("waiting", "object_not_read"),
+            Content::Pointer { .. }
+            | Content::AccountPointer(_)
+            | Content::Account(_)
+            | Content::PayoutFailed(_)
+            | Content::About(_) => outcome("applied", "applied"),
+        };
+        if !mark_event_in_txn(txn, &event, first).await? {
+            return Ok(Decided::Repeat);
+        }
+        let last = match &reading.content {
+            Content::Ignored(_)
+            | Content::Unreadable(_)
+            | Content::Waiting
+            | Content::Pointer { .. }
+            | Content::AccountPointer(_) => first,
+            Content::Account(row) => {
+                if is_recipient_anywhere(txn, &row.account).await? {
+                    upsert_account_in_txn(txn, row).await?;
+                    first
+                } else {
+                    outcome("ignored", "not_a_recipient")
+                }
+            }
+            Content::PayoutFailed(account) => {
+                if is_recipient_anywhere(txn, account.as_str()).await? {
+                    let summary = format!("A payout of {account} to its bank failed.");
+                    let alert = Alert::new(AlertKind::PayoutFailed, account.as_str(), summary);
+                    tell_in_txn(txn, None, vec![alert], self.runner.clock.now()).await?;
+                    first
+                } else {
+                    outcome("ignored", "not_a_recipient")
+                }
+            }
+            Content::About(about) => self.about_in_txn(txn, &reading.kind, about).await?,
+        };
+        if last != first {
+            set_event_outcome_in_txn(txn, &event, last).await?;
+        }
+        Ok(Decided::As(last))
+    }
+
+    async fn about_in_txn(
+        &self,
+        txn: &Transaction<'_>,
+        kind: &str,
+        about: &About,
+    ) -> Result<EventOutcome<'static>, EscrowError> {
+        let Some(escrow) = find_owner_in_txn(txn, &about.names).await? else {
+            return Ok(outcome("ignored", "not_an_escrow"));
+        };
+        let mut held = lock_in_txn(txn, &escrow).await?;
+        let version = held.version;
+        held = self.seen_in_txn(txn, held, about).await?;
+        let now = self.runner.clock.now();
+        let cause = Cause {
+            actor: "stripe",
+            action: kind,
+            operation: None,
+            reason: None,
+            at: now,
+        };
+        let input = Input::Fact(about.fact.clone());
+        match apply_in_txn(txn, &held, &input, &about.learned, cause).await? {
+            Applied::Changed(_) => Ok(outcome("applied", "applied")),
+            Applied::Known(next) if next.version > version => Ok(outcome("applied", "operation_seen")),
+            Applied::Known(_) => Ok(outcome("semantic_duplicate", "known")),
+            Applied::Refused(reason) => {
+                tracing::warn!(escrow, kind, %reason, "an event does not fit its escrow");
+                let summary = format!("{kind} does not fit escrow {escrow}: {reason}.");
+                let alert = Alert::new(AlertKind::EscrowAttention, format!("{escrow}/rejected"), summary);
+                tell_in_txn(txn, Some(&escrow), vec![alert], now).await?;
+                Ok(EventOutcome {
+                    outcome: "rejected",
+                    guard: Some("transition"),
+                    reason: "does_not_fit",
+                })
+            }
+        }
+    }
+
+    /// An object that an operation of ours has made tells its outcome, should the answer be lost.
+    async fn seen_in_txn(
+        &self,
+        txn: &Transaction<'_>,
+        held: HeldEscrow,
+        about: &About,
+    ) -> Result<HeldEscrow, EscrowError> {
+        let (Some(object), Some(operation)) = (&about.made, &about.names.operation) else {
+            return Ok(held);
+        };
+        let row = db::escrow::operations::find_operation_in_txn(txn, operation).await?;
+        let is_ours = row.is_some_and(|row| row.escrow == held.escrow.terms.id.as_str());
+        if !is_ours {
+            return Ok(held);
+        }
+        let observation = Observation::Seen(object.clone());
+        let rules = (self.runner.rules, self.runner.moment(), self.runner.clock.now());
+        observe_in_txn(txn, &held, operation, &observation, &Observed::default(), rules).await
+    }
+}
+
+fn record(reading: &Reading<'_>, decided: Decided) {
+    let (word, reason) = match decided {
+        Decided::Repeat => ("duplicate", "known"),
+        Decided::As(EventOutcome { outcome, reason, .. }) => (outcome, reason),
+    };
+    metrics::counter!("holdfast_events_total", "service" => crate::NAME, "type" => reading.kind.clone(), "outcome" => word)
+        .increment(1);
+    tracing::debug!(
+        event_id = reading.event_id,
+        r#type = reading.kind,
+        outcome = word,
+        reason,
+        "decided"
+    );
+}

@@ -1,0 +1,292 @@
+//! `/api/escrows`: create, show, release, refund, retry, and the run of time-outs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, HeaderValue};
+use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use db::DbError;
+use db::escrow::idempotency::Keyed;
+use domain::escrow::decide::Reason;
+use domain::escrow::input::Command;
+use domain::escrow::state::EscrowStatus;
+use domain::ids::{self, EscrowId};
+use serde_json::Value;
+use service_kit::auth::{Authenticator, Principal, bearer, require_secret};
+use service_kit::problem::Problem;
+use service_kit::secret::SharedSecret;
+use uuid::Uuid;
+
+use crate::accounts::{UnknownAccount, check_accounts};
+use crate::command::{Order, find, order};
+use crate::create::{Created, create};
+use crate::error::EscrowError;
+use crate::request::{EscrowRequest, invalid, refund_amount};
+use crate::runner::Runner;
+use crate::timeouts::{Timeouts, Trigger};
+
+/// When a caller may ask again for what Stripe did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What the routes need.
+pub(crate) struct Desk {
+    pub(crate) runner: Runner,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) reconcile_secret: Option<SharedSecret>,
+}
+
+impl Desk {
+    /// Adds the routes.
+    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+        let desk = Data::from(Arc::clone(self));
+        let authenticator = Data::new(self.authenticator.clone());
+        let resource = |path: &str| {
+            web::resource(path)
+                .app_data(desk.clone())
+                .app_data(authenticator.clone())
+        };
+        config
+            .service(resource("/api/escrows").route(web::post().to(post_escrow)))
+            // Before the routes of one escrow, whose id it would be taken for.
+            .service(resource("/api/escrows/timeouts").route(web::post().to(post_timeouts)))
+            .service(resource("/api/escrows/{id}").route(web::get().to(get_escrow)))
+            .service(resource("/api/escrows/{id}/release").route(web::post().to(post_release)))
+            .service(resource("/api/escrows/{id}/refund").route(web::post().to(post_refund)))
+            .service(resource("/api/escrows/{id}/operations/{number}/retry").route(web::post().to(post_retry)));
+    }
+}
+
+async fn post_escrow(
+    caller: Principal,
+    request: HttpRequest,
+    body: Json<Value>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
+    let Some(key) = key(&request)? else {
+        return Err(Problem::bad_request(
+            "idempotency_key_missing",
+            "The header Idempotency-Key has to be set: the same key gets the same escrow.",
+        ));
+    };
+    let id = EscrowId::parse(format!("esc_{}", Uuid::now_v7().simple())).map_err(|_| Problem::internal())?;
+    let wanted = EscrowRequest::read(&body, id, desk.runner.seconds())?;
+    let runner = &desk.runner;
+    check_accounts(runner, &wanted.terms.split)
+        .await
+        .map_err(|error| match error {
+            UnknownAccount::Unknown { place } => {
+                let field = format!("recipients.{place}.account");
+                invalid(&field, format_args!("{field} is no account of this platform"))
+            }
+            UnknownAccount::Unavailable => stripe_unavailable(),
+            UnknownAccount::Escrow(error) => problem(&error),
+        })?;
+    let text = body.to_string();
+    let keyed = Keyed {
+        scope: &format!("escrows.create/{}", caller.subject),
+        key: &key,
+        request: &text,
+    };
+    let actor = format!("service:{}", caller.subject);
+    match create(runner, &wanted, &keyed, &actor)
+        .await
+        .map_err(|error| problem(&error))?
+    {
+        Created::Escrow(answer) => Ok(HttpResponse::build(StatusCode::CREATED).json(answer)),
+        Created::Refused(code) => {
+            let detail = "Stripe refused to make the payment; the escrow is canceled.";
+            Err(Problem::bad_request("stripe_refused", detail).with("stripe_code", code))
+        }
+        Created::Later => Err(stripe_unavailable()),
+    }
+}
+
+async fn get_escrow(caller: Principal, path: Path<String>, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
+    let id = valid(&path)?;
+    let answer = find(&desk.runner.database, id).await.map_err(|error| problem(&error))?;
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+async fn post_release(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<String>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    command(
+        &desk,
+        &caller,
+        &request,
+        valid(&path)?,
+        "release",
+        "",
+        &Command::Release,
+    )
+    .await
+}
+
+async fn post_refund(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<String>,
+    body: Bytes,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    let amount = refund_amount(&body)?;
+    let text = amount.map_or_else(String::new, |amount| amount.to_string());
+    let id = valid(&path)?;
+    command(&desk, &caller, &request, id, "refund", &text, &Command::Refund(amount)).await
+}
+
+async fn post_retry(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<(String, u32)>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    let (id, job) = path.into_inner();
+    let text = job.to_string();
+    command(
+        &desk,
+        &caller,
+        &request,
+        valid(&id)?,
+        "retry",
+        &text,
+        &Command::Retry { job },
+    )
+    .await
+}
+
+async fn command(
+    desk: &Desk,
+    caller: &Principal,
+    request: &HttpRequest,
+    escrow: &str,
+    action: &str,
+    parameters: &str,
+    command: &Command,
+) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
+    let key = key(request)?;
+    let scope = format!("escrows.{action}/{}/{escrow}", caller.subject);
+    let actor = format!("service:{}", caller.subject);
+    let keyed = key.as_deref().map(|key| Keyed {
+        scope: &scope,
+        key,
+        request: parameters,
+    });
+    let ordered = Order {
+        escrow,
+        actor: &actor,
+        action,
+        keyed,
+    };
+    let answer = order(&desk.runner, ordered, command)
+        .await
+        .map_err(|error| problem(&error))?;
+    Ok(HttpResponse::Accepted().json(answer))
+}
+
+async fn post_timeouts(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
+    let headers = || request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let by_secret = desk
+        .reconcile_secret
+        .as_ref()
+        .is_some_and(|secret| require_secret(headers(), secret).is_ok());
+    if !by_secret {
+        let token = bearer(headers()).map_err(|error| error.problem())?;
+        let caller = desk.authenticator.verify(token).map_err(|error| error.problem())?;
+        caller.require_service()?;
+    }
+    let report = desk
+        .timeouts
+        .run(Trigger::Asked)
+        .await
+        .map_err(|error| problem(&error))?;
+    desk.runner.pool.notify_one();
+    desk.runner.relay.notify_one();
+    Ok(HttpResponse::Ok().json(report))
+}
+
+fn valid(id: &str) -> Result<&str, Problem> {
+    ids::check(id).map_err(|_| Problem::not_found("There is no such escrow."))?;
+    Ok(id)
+}
+
+/// `Idempotency-Key`, where it is set.
+fn key(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().filter(|key| ids::check(key).is_ok());
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Problem::bad_request(
+            "idempotency_key_malformed",
+            "Idempotency-Key has to be 1 to 255 visible ASCII characters.",
+        )
+    })
+}
+
+fn stripe_unavailable() -> Problem {
+    let detail = "Stripe does not answer. The same request with the same Idempotency-Key gets the escrow later.";
+    Problem::unavailable("stripe_unavailable", detail, ASK_AGAIN)
+}
+
+fn problem(error: &EscrowError) -> Problem {
+    match error {
+        EscrowError::Database(error) => database_problem(error),
+        EscrowError::Missing => Problem::not_found("There is no such escrow."),
+        EscrowError::Raced(_) => Problem::unavailable("busy", "Somebody else changes this escrow.", ASK_AGAIN),
+        EscrowError::KeyReused => Problem::new(
+            422,
+            "idempotency_key_reused",
+            "The key belongs to another request",
+            "This Idempotency-Key was used with another body.",
+        ),
+        EscrowError::Refused { reason, status } => refusal(reason, *status),
+    }
+}
+
+fn refusal(reason: &Reason, status: EscrowStatus) -> Problem {
+    match reason {
+        Reason::NotPositive
+        | Reason::OverRefundable { .. }
+        | Reason::Granularity { .. }
+        | Reason::PartBeforeCapture => invalid("amount", reason).with("escrow_status", status.as_str()),
+        Reason::WrongStatus(_)
+        | Reason::Busy
+        | Reason::Expired
+        | Reason::NotExpired
+        | Reason::AuthorizationEnded
+        | Reason::NothingToSecure
+        | Reason::NothingToRetry
+        | Reason::NoLossToBear
+        | Reason::CurrencyMismatch
+        | Reason::NegativeAmount
+        | Reason::UnknownRecipient
+        | Reason::Contradiction => {
+            let detail = format!("This is not possible now: {reason}; its status is {status}.");
+            Problem::conflict("wrong_state", detail).with("escrow_status", status.as_str())
+        }
+    }
+}
+
+fn database_problem(error: &DbError) -> Problem {
+    let source: &dyn std::error::Error = error;
+    tracing::error!(error = source, "a request to escrow failed in the database");
+    if error.is_unavailable() {
+        Problem::unavailable(
+            "database_unavailable",
+            "The database does not answer.",
+            Duration::from_secs(2),
+        )
+    } else {
+        Problem::internal()
+    }
+}

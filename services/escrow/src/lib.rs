@@ -1,0 +1,291 @@
+//! Escrow: money that is held for recipients, and moves exactly once.
+//!
+//! Escrows are created and commanded by [`http`](self), told of by Stripe's events ([`consumer`](self)), and commanded by other services
+//! (`commands`). Each of these decides by `domain::escrow` and commits the decision with the intents that follow from it (`change`).
+//! The pool (`pool`) makes the calls, one operation at a time (`runner`); the timer gives back what has expired (`timeouts`).
+//!
+//! Invariants: no call to Stripe within a transaction, and none that was not written down before. Every change of an escrow holds its
+//! row. What is told to a person is committed with its cause.
+
+mod accounts;
+mod answer;
+mod change;
+mod command;
+mod commands;
+mod config;
+mod consumer;
+mod create;
+mod error;
+mod http;
+mod notices;
+mod pool;
+mod reading;
+mod request;
+mod runner;
+mod steps;
+mod timeouts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::ServiceConfig;
+use bus::consumer::{self as bus_consumer, BatchHandler, ConsumerSpec};
+use bus::relay::RelaySpec;
+use bus::topology::QueueFamily;
+use bus::{
+    AlertRaiser, AlertRaiserConfig, BrokerConfig, DatabaseWatch, Publisher, PublisherConfig, Topology, Worker,
+    alerts_into, relay_outbox, topology,
+};
+use db::{Database, DatabaseConfig, OpenError};
+use domain::escrow::breaker::Limits;
+use domain::escrow::operation::Rules;
+use secrecy::{ExposeSecret, SecretString};
+use service_kit::auth::Authenticator;
+use service_kit::clock::Clock;
+use service_kit::health::Readiness;
+use stripe_gateway::client::{Client, ClientConfig, ConfigError};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use commands::{RETRY, RetryCommand};
+pub use config::{EscrowConfig, TimeoutConfig};
+pub use error::EscrowError;
+pub use steps::{Step, Steps};
+pub use timeouts::TimeoutReport;
+
+use commands::Commands;
+use consumer::Decider;
+use http::Desk;
+use runner::Runner;
+use timeouts::{Timeouts, Trigger};
+
+/// The name in logs, in alerts and in the broker's list of connections.
+pub const NAME: &str = "escrow";
+
+/// Consumers of events in this process.
+const CONSUMERS: usize = 2;
+/// Messages in one batch; each is a transaction.
+const MAX_BATCH: u16 = 16;
+/// The relay looks at the outbox at least this often, should a nudge be lost.
+const RELAY_INTERVAL: Duration = Duration::from_secs(1);
+/// Requests, consumers and workers each hold a connection while they change an escrow.
+const CONNECTIONS: usize = 20;
+
+/// Why escrow cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database's URL.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// Stripe's key or base.
+    #[error("Stripe cannot be called as configured")]
+    Stripe(#[from] ConfigError),
+}
+
+/// What only tests change.
+#[derive(Debug, Clone)]
+pub struct Tuning {
+    /// Is told of each step, and may stop there.
+    pub steps: Steps,
+    /// The limits of the protocol of operations.
+    pub rules: Rules,
+    /// Whether the timer gives back what has expired by itself.
+    pub has_timer: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            steps: Steps::default(),
+            rules: Rules::STANDARD,
+            has_timer: true,
+        }
+    }
+}
+
+/// Escrow at work. Its routes go onto a server that may be shared with other services.
+#[derive(Clone)]
+pub struct Escrow {
+    worker: Worker,
+    desk: Arc<Desk>,
+}
+
+impl Escrow {
+    /// Starts working and returns at once: a broker or a database that is away is waited for. Cancelling `stop` ends intake;
+    /// [`Self::wait`] then waits for what is in hand. Needs a Tokio runtime, and the metrics recorder installed.
+    ///
+    /// # Errors
+    /// When the database's URL or Stripe's key cannot be used; an absent server is no error.
+    pub fn start(
+        config: &EscrowConfig,
+        clock: Clock,
+        tuning: Tuning,
+        stop: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let database = open(&config.database_url)?;
+        let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
+        let publisher = Publisher::start(PublisherConfig {
+            topology: Topology::holdfast(),
+            channels: 1,
+            ..PublisherConfig::new(broker.clone())
+        });
+        let time: bus::Clock = {
+            let clock = clock.clone();
+            Arc::new(move || clock.now())
+        };
+        let alerts = AlertRaiser::start(AlertRaiserConfig {
+            fallback: Some(alerts_into(database.clone())),
+            ..AlertRaiserConfig::new(publisher.clone(), Arc::clone(&time))
+        });
+        let runner = Runner {
+            database: database.clone(),
+            clock: clock.clone(),
+            stripe: Client::new(config.stripe.clone())?,
+            rules: tuning.rules,
+            steps: tuning.steps,
+            relay: Arc::new(Notify::new()),
+            pool: Arc::new(Notify::new()),
+        };
+        let timeouts = Timeouts {
+            runner: runner.clone(),
+            limits: config.limits.clone(),
+        };
+        let news = Arc::new(Notify::new());
+        let spec = |queue: &str| ConsumerSpec {
+            max_batch: MAX_BATCH,
+            prefetch: MAX_BATCH * 2,
+            ..ConsumerSpec::new(
+                broker.clone(),
+                QueueFamily::new(queue),
+                publisher.clone(),
+                alerts.clone(),
+                Arc::clone(&time),
+            )
+        };
+        let decider = Decider {
+            runner: runner.clone(),
+            livemode: config.livemode,
+            news: Arc::clone(&news),
+        };
+        let commands = Commands { runner: runner.clone() };
+        let mut work = JoinSet::new();
+        for _ in 0..CONSUMERS {
+            let handler = watched(decider.clone(), &database, &alerts);
+            work.spawn(consume(spec(topology::ESCROW_EVENTS), handler, stop.clone()));
+        }
+        let handler = watched(commands, &database, &alerts);
+        work.spawn(consume(spec(topology::ESCROW_COMMANDS), handler, stop.clone()));
+        let relay = RelaySpec {
+            name: NAME.to_owned(),
+            publisher: publisher.clone(),
+            alerts: alerts.clone(),
+            nudge: Arc::clone(&runner.relay),
+            interval: RELAY_INTERVAL,
+        };
+        work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
+        work.spawn(pool::work(runner.clone(), stop.clone()));
+        work.spawn(pool::tell(runner.clone(), news, stop.clone()));
+        if tuning.has_timer {
+            work.spawn(pool::tick(timeouts.clone(), stop));
+        }
+        let desk = Arc::new(Desk {
+            runner,
+            timeouts,
+            authenticator: Authenticator::hs256(&config.jwt_secret, clock),
+            reconcile_secret: config.reconcile_secret.clone(),
+        });
+        Ok(Self {
+            worker: Worker::new(NAME, database, publisher, alerts, work),
+            desk,
+        })
+    }
+
+    /// Adds the routes.
+    pub fn routes(&self, config: &mut ServiceConfig) {
+        self.desk.configure(config);
+    }
+
+    /// Adds the checks that the database and the broker answer.
+    pub fn register_checks(&self, readiness: &Readiness) {
+        for (name, check) in self.worker.checks() {
+            readiness.register(name, check);
+        }
+    }
+
+    /// Waits until everything that was started has ended, which it does after the stop and not before.
+    pub async fn wait(&self) {
+        self.worker.wait().await;
+    }
+
+    /// Sends the alerts that are left and closes the connections. Call it after [`Self::wait`].
+    pub async fn close(&self, at_most: Duration) {
+        self.worker.close(at_most).await;
+    }
+}
+
+/// One run of time-outs by itself, as a job. The calls that follow from it are made by the pool of a service that runs.
+///
+/// # Errors
+/// When the database or Stripe cannot be used as configured, or the database does not answer.
+pub async fn run_timeouts(config: &TimeoutConfig, clock: Clock) -> Result<TimeoutReport, JobError> {
+    let runner = alone(&config.database_url, &config.stripe, clock)?;
+    let timeouts = Timeouts {
+        runner,
+        limits: Limits::clone(&config.limits),
+    };
+    timeouts.secure().await?;
+    Ok(timeouts.run(Trigger::Asked).await?)
+}
+
+/// Why a job did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The configuration.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The run.
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+}
+
+fn alone(database_url: &SecretString, stripe: &ClientConfig, clock: Clock) -> Result<Runner, StartError> {
+    Ok(Runner {
+        database: open(database_url)?,
+        clock,
+        stripe: Client::new(stripe.clone())?,
+        rules: Rules::STANDARD,
+        steps: Steps::default(),
+        relay: Arc::new(Notify::new()),
+        pool: Arc::new(Notify::new()),
+    })
+}
+
+fn open(url: &SecretString) -> Result<Database, OpenError> {
+    Database::open(&DatabaseConfig {
+        max_connections: CONNECTIONS,
+        ..DatabaseConfig::new(url.clone(), NAME)
+    })
+}
+
+fn watched<H>(handler: H, database: &Database, alerts: &AlertRaiser) -> DatabaseWatch<H> {
+    DatabaseWatch {
+        name: NAME,
+        handler,
+        database: database.clone(),
+        alerts: alerts.clone(),
+    }
+}
+
+async fn consume<H: BatchHandler>(spec: ConsumerSpec, handler: DatabaseWatch<H>, stop: CancellationToken)
+where
+    DatabaseWatch<H>: BatchHandler,
+{
+    let drained = bus_consumer::run(spec, handler, stop).await;
+    if drained.unfinished > 0 {
+        tracing::warn!(
+            unfinished = drained.unfinished,
+            "escrow stopped with messages in hand, they come again"
+        );
+    }
+}

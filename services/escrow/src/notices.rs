@@ -1,0 +1,109 @@
+//! What a person is told, written into the outbox and the audit trail in the transaction of its cause.
+
+use bus::{ALERT_TYPE, AlertMessage, topology};
+use chrono::{DateTime, Utc};
+use db::Transaction;
+use db::escrow::actions::{NewAction, insert_action_in_txn};
+use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
+use domain::alert::{Alert, AlertKind};
+use domain::escrow::decide::Notice;
+use domain::escrow::held::Task;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::error::EscrowError;
+
+/// The alert of a notice about an escrow.
+pub(crate) fn alert(escrow: &str, notice: &Notice) -> Alert {
+    let word = notice.as_str();
+    let attention = |summary: String| Alert::new(AlertKind::EscrowAttention, format!("{escrow}/{word}"), summary);
+    match notice {
+        Notice::DisputeOpened(dispute) => attention(format!(
+            "Dispute {dispute} was opened on escrow {escrow}; nothing of it is paid out."
+        )),
+        Notice::DisputeLost(dispute) => attention(format!(
+            "Dispute {dispute} on escrow {escrow} was lost; what the recipients have is taken back."
+        )),
+        Notice::DisputeWonLate(dispute) => attention(format!(
+            "Dispute {dispute} on escrow {escrow} was lost and is won after all; decide about the money."
+        )),
+        Notice::ReversedOutside(transfer) => attention(format!(
+            "Transfer {transfer} of escrow {escrow} was reversed, and not by Holdfast."
+        )),
+        Notice::RefundedOutside => attention(format!(
+            "The payment of escrow {escrow} was refunded, and not by Holdfast."
+        )),
+        Notice::Overpaid(account) => attention(format!("{account} has more than its part of escrow {escrow}.")),
+        Notice::LossBooked(account) => attention(format!(
+            "What could not be taken back from {account} for escrow {escrow} was booked as a loss."
+        )),
+        Notice::RecipientNotReady(account) => Alert::new(
+            AlertKind::RecipientNotReady,
+            account.as_str(),
+            format!("{account} cannot receive; its shares wait."),
+        )
+        .with("escrow", escrow),
+        Notice::PayoutTrouble(account) => Alert::new(
+            AlertKind::PayoutFailed,
+            account.as_str(),
+            format!("A payout or transfer of {account} failed."),
+        )
+        .with("escrow", escrow),
+        Notice::GaveUp(task) => gave_up(escrow, task),
+    }
+}
+
+fn gave_up(escrow: &str, task: &Task) -> Alert {
+    let subject = match task {
+        Task::Capture | Task::Cancel | Task::Refund => format!("{escrow}/{}", task.kind()),
+        Task::Transfer(account) => format!("{escrow}/transfer/{account}"),
+        Task::Reverse(account, transfer) => format!("{escrow}/reverse/{account}/{transfer}"),
+    };
+    let summary = format!("The {} of escrow {escrow} waits for a person.", task.kind());
+    Alert::new(AlertKind::EscrowGaveUp, subject, summary)
+}
+
+/// Stripe has more, or something else, than one object for an operation.
+pub(crate) fn happened_twice(escrow: &str, operation: &str) -> Alert {
+    let summary = format!("Stripe has more than one object for operation {operation} of escrow {escrow}.");
+    Alert::new(AlertKind::EscrowHappenedTwice, operation, summary).with("escrow", escrow)
+}
+
+/// Writes alerts down, to be raised by the relay, and into the audit trail.
+pub(crate) async fn tell_in_txn(
+    txn: &Transaction<'_>,
+    escrow: Option<&str>,
+    alerts: Vec<Alert>,
+    now: DateTime<Utc>,
+) -> Result<(), EscrowError> {
+    let mut rows = Vec::with_capacity(alerts.len());
+    for alert in alerts {
+        let key = alert.key();
+        let action = NewAction {
+            at: now,
+            actor: "worker",
+            action: "alert",
+            escrow,
+            operation: None,
+            reason: Some(&key),
+            before: None,
+            after: Some(&json!({"severity": alert.severity().as_str(), "summary": alert.summary})),
+        };
+        insert_action_in_txn(txn, &action).await?;
+        rows.push(row(alert, now));
+    }
+    insert_outbox_in_txn(txn, &rows).await?;
+    Ok(())
+}
+
+fn row(alert: Alert, now: DateTime<Utc>) -> NewOutboxRow {
+    let message = AlertMessage::of(alert, now);
+    NewOutboxRow {
+        exchange: topology::ALERTS.to_owned(),
+        routing_key: format!("{}.{}", message.severity, message.kind),
+        message_id: Uuid::now_v7().to_string(),
+        kind: ALERT_TYPE.to_owned(),
+        headers: json!({}),
+        payload: json!(message).to_string(),
+    }
+}

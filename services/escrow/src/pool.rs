@@ -1,0 +1,187 @@
+//! The workers: operations that are due, by a nudge and by a timer, and what else a timer does.
+//!
+//! There is no other way to a call: what a request has just begun, what a crash left, and what an unknown outcome waits for are all
+//! rows that are due. Any number of processes may run pools; the lease in the row says who makes a call.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bus::{headers, topology};
+use db::escrow::breaker::sum_held;
+use db::escrow::inbox::{WaitingEvent, find_waiting_events_in_txn};
+use db::escrow::jobs::take_slot;
+use db::escrow::operations::list_due_operations;
+use db::in_txn;
+use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
+use serde_json::json;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::EscrowError;
+use crate::runner::Runner;
+use crate::timeouts::{Timeouts, Trigger};
+
+/// Calls at once.
+const WORKERS: usize = 8;
+/// Due operations that are looked at in one round.
+const ROUND: i64 = 256;
+/// Should a nudge be lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// News of accounts are told at least this often.
+const NEWS_EVERY: Duration = Duration::from_secs(5);
+/// Authorisations, time-outs and the gauge are looked after this often.
+const TICK: Duration = Duration::from_secs(30);
+/// Thin events that are sent back in one round: as many as the consumers can look at before the next, also while Stripe is slow.
+const SENT_BACK: i64 = 5;
+/// Seconds between two runs of time-outs, of all replicas: two of them are the 20 minutes that an escrow may be late.
+const TIMEOUTS_EVERY: i64 = 600;
+
+/// Works on what is due until stopped; then finishes what is in hand.
+pub(crate) async fn work(runner: Runner, stop: CancellationToken) {
+    let permits = Arc::new(Semaphore::new(WORKERS));
+    let in_hand: Arc<Mutex<HashSet<String>>> = Arc::default();
+    let mut tasks = JoinSet::new();
+    while !stop.is_cancelled() {
+        let due = match due(&runner).await {
+            Ok(due) => due,
+            Err(error) => {
+                log(&error, "due operations cannot be listed");
+                Vec::new()
+            }
+        };
+        for operation in due {
+            if !lock(&in_hand).insert(operation.clone()) {
+                continue;
+            }
+            let permit = tokio::select! {
+                () = stop.cancelled() => break,
+                permit = Arc::clone(&permits).acquire_owned() => permit,
+            };
+            let (runner, in_hand) = (runner.clone(), Arc::clone(&in_hand));
+            tasks.spawn(async move {
+                if let Err(error) = runner.work(&operation).await {
+                    log(&error, "an operation was not worked on, it stays due");
+                }
+                lock(&in_hand).remove(&operation);
+                drop(permit);
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = runner.pool.notified() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn due(runner: &Runner) -> Result<Vec<String>, EscrowError> {
+    let conn = runner.database.conn().await?;
+    Ok(list_due_operations(&conn, runner.clock.now(), ROUND).await?)
+}
+
+fn lock(in_hand: &Mutex<HashSet<String>>) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn log(error: &EscrowError, what: &str) {
+    let error: &dyn std::error::Error = error;
+    tracing::warn!(error, "{what}");
+}
+
+/// Tells escrows of their accounts, by a nudge and by a timer.
+pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = runner.tell_news().await {
+            log(&error, "news of accounts were not told");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = nudge.notified() => {}
+            () = tokio::time::sleep(NEWS_EVERY) => {}
+        }
+    }
+}
+
+/// Runs by the timer what nobody asks for.
+pub(crate) async fn tick(timeouts: Timeouts, stop: CancellationToken) {
+    let mut currencies = BTreeSet::new();
+    loop {
+        if let Err(error) = tick_once(&timeouts, &mut currencies).await {
+            log(&error, "a round of the timer failed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Result<(), EscrowError> {
+    timeouts.secure().await?;
+    let runner = &timeouts.runner;
+    let now = runner.clock.now();
+    send_back(runner).await?;
+    let conn = runner.database.conn().await?;
+    let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
+    let is_ours = take_slot(&conn, "escrow_timeouts", slot, now).await?;
+    show_held(sum_held(&conn).await?, currencies);
+    drop(conn);
+    if is_ours {
+        timeouts.run(Trigger::Timer).await?;
+        runner.pool.notify_one();
+        runner.relay.notify_one();
+    }
+    Ok(())
+}
+
+/// Sets the gauge, to nothing where a currency was held and is no longer.
+fn show_held(held: Vec<(String, i64)>, currencies: &mut BTreeSet<String>) {
+    let held: BTreeMap<String, i64> = held.into_iter().collect();
+    currencies.extend(held.keys().cloned());
+    for currency in currencies.iter() {
+        let minor = held.get(currency).copied().unwrap_or_default();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float, and nobody holds 2^53 minor units"
+        )]
+        metrics::gauge!("holdfast_escrow_held_minor_units", "currency" => currency.clone()).set(minor as f64);
+    }
+}
+
+/// Sends thin events back whose objects could not be read from Stripe.
+async fn send_back(runner: &Runner) -> Result<(), EscrowError> {
+    let sent = runner
+        .database
+        .transact(|txn| {
+            in_txn(async move {
+                let waiting = find_waiting_events_in_txn(txn, SENT_BACK).await?;
+                let rows: Vec<NewOutboxRow> = waiting.into_iter().map(decide_again).collect();
+                insert_outbox_in_txn(txn, &rows).await?;
+                Ok::<_, EscrowError>(rows.len())
+            })
+        })
+        .await?;
+    if sent > 0 {
+        runner.relay.notify_one();
+    }
+    Ok(())
+}
+
+/// An event on its way back into escrow's own queue. Its row still says that it waits, so that it is no repeat.
+fn decide_again(event: WaitingEvent) -> NewOutboxRow {
+    NewOutboxRow {
+        exchange: String::new(),
+        routing_key: topology::ESCROW_EVENTS.to_owned(),
+        message_id: event.event_id,
+        kind: event.kind,
+        headers: json!({
+            headers::ENDPOINT: event.endpoint,
+            headers::RECEIVED_AT: event.received_at.to_rfc3339(),
+        }),
+        payload: event.payload,
+    }
+}

@@ -1,0 +1,303 @@
+//! The body of `POST /api/escrows`, checked field by field.
+
+use chrono::DateTime;
+use domain::escrow::split::{Claim, Fee, Share, Split, SplitError};
+use domain::escrow::terms::{CaptureMethod, OnAuthorizationExpiry, Terms, TermsError};
+use domain::ids::{AccountId, EscrowId};
+use domain::money::currency_rules::ChargeError;
+use domain::money::{Currency, Money};
+use domain::time::UnixSeconds;
+use serde_json::{Map, Value, json};
+use service_kit::problem::Problem;
+
+/// More would not fit what Stripe keeps of one payment's transfers, nor one transaction of ours.
+const MAX_RECIPIENTS: usize = 100;
+/// Stripe keeps 50 pairs, two of which are ours.
+const MAX_METADATA: usize = 48;
+const MAX_METADATA_NAME: usize = 40;
+const MAX_METADATA_TEXT: usize = 500;
+/// Names in the metadata that are ours.
+const RESERVED: [&str; 2] = ["escrow_id", "operation_id"];
+
+/// A request that is good, but for what only Stripe knows.
+#[derive(Debug)]
+pub(crate) struct EscrowRequest {
+    pub(crate) terms: Terms,
+    pub(crate) metadata: Value,
+}
+
+/// A field that cannot be used.
+pub(crate) fn invalid(field: &str, detail: impl std::fmt::Display) -> Problem {
+    Problem::bad_request("field_invalid", format!("{detail}.")).with("field", field)
+}
+
+impl EscrowRequest {
+    /// Reads the body of a request for an escrow that will have this id.
+    ///
+    /// # Errors
+    /// 400 that names the field.
+    pub(crate) fn read(body: &Value, id: EscrowId, now: UnixSeconds) -> Result<Self, Problem> {
+        let fields = object(
+            body,
+            "body",
+            &[
+                "amount",
+                "currency",
+                "recipients",
+                "platform_fee",
+                "capture",
+                "on_authorization_expiry",
+                "expires_at",
+                "metadata",
+            ],
+        )?;
+        let currency = Currency::parse(text(fields, "currency")?)
+            .map_err(|why| invalid("currency", format_args!("currency {why}")))?;
+        let amount = Money::new(integer(fields, "amount", "amount")?, currency);
+        let claims = claims(fields)?;
+        let fee = fee(fields)?;
+        let split = Split::new(amount, &claims, fee).map_err(|why| of_split(&why))?;
+        let terms = Terms {
+            id,
+            split,
+            capture: word(fields, "capture", "manual or automatic", CaptureMethod::parse)?
+                .ok_or_else(|| invalid("capture", "capture is missing"))?,
+            on_authorization_expiry: word(
+                fields,
+                "on_authorization_expiry",
+                "refuse or capture",
+                OnAuthorizationExpiry::parse,
+            )?
+            .unwrap_or(OnAuthorizationExpiry::Refuse),
+            expires_at: time(fields)?,
+        };
+        terms.check(now).map_err(|why| match why {
+            TermsError::ExpiresInThePast | TermsError::OutlivesAuthorization => invalid("expires_at", why),
+        })?;
+        Ok(Self {
+            terms,
+            metadata: metadata(fields)?,
+        })
+    }
+}
+
+/// The body of `POST /api/escrows/{id}/refund`.
+///
+/// # Errors
+/// 400 that names the field.
+pub(crate) fn refund_amount(body: &[u8]) -> Result<Option<i64>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|_| Problem::bad_request("body_malformed", "The body has to be a JSON object."))?;
+    let fields = object(&body, "body", &["amount"])?;
+    match fields.get("amount") {
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => integer(fields, "amount", "amount").map(Some),
+    }
+}
+
+fn object<'v>(value: &'v Value, path: &str, known: &[&str]) -> Result<&'v Map<String, Value>, Problem> {
+    let Some(fields) = value.as_object() else {
+        return Err(if path == "body" {
+            Problem::bad_request("body_malformed", "The body has to be a JSON object.")
+        } else {
+            invalid(path, format_args!("{path} has to be an object"))
+        });
+    };
+    match fields.keys().find(|name| !known.contains(&name.as_str())) {
+        Some(unknown) => Err(invalid(unknown, format_args!("{unknown} is not a field of {path}"))),
+        None => Ok(fields),
+    }
+}
+
+fn text<'v>(fields: &'v Map<String, Value>, name: &str) -> Result<&'v str, Problem> {
+    match fields.get(name) {
+        Some(Value::String(text)) => Ok(text),
+        None | Some(Value::Null) => Err(invalid(name, format_args!("{name} is missing"))),
+        Some(_) => Err(invalid(name, format_args!("{name} has to be a text"))),
+    }
+}
+
+fn integer(fields: &Map<String, Value>, name: &str, path: &str) -> Result<i64, Problem> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Err(invalid(path, format_args!("{path} is missing"))),
+        Some(value) => value.as_i64().ok_or_else(|| {
+            invalid(
+                path,
+                format_args!("{path} has to be an integer of minor units or basis points"),
+            )
+        }),
+    }
+}
+
+fn word<T>(
+    fields: &Map<String, Value>,
+    name: &str,
+    words: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Problem> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => parse(text)
+            .map(Some)
+            .ok_or_else(|| invalid(name, format_args!("{name} has to be {words}"))),
+        Some(_) => Err(invalid(name, format_args!("{name} has to be {words}"))),
+    }
+}
+
+/// RFC 3339, or seconds since 1970.
+fn time(fields: &Map<String, Value>) -> Result<UnixSeconds, Problem> {
+    let wrong = || {
+        invalid(
+            "expires_at",
+            "expires_at has to be a time (RFC 3339) or whole seconds since 1970",
+        )
+    };
+    let seconds = match fields.get("expires_at") {
+        None | Some(Value::Null) => return Err(invalid("expires_at", "expires_at is missing")),
+        Some(Value::String(text)) => DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?.timestamp(),
+        Some(Value::Number(number)) => number.as_i64().ok_or_else(wrong)?,
+        Some(_) => return Err(wrong()),
+    };
+    DateTime::from_timestamp(seconds, 0).ok_or_else(wrong)?;
+    Ok(UnixSeconds(seconds))
+}
+
+fn claims(fields: &Map<String, Value>) -> Result<Vec<Claim>, Problem> {
+    let Some(recipients) = fields.get("recipients").and_then(Value::as_array) else {
+        return Err(invalid("recipients", "recipients has to be a list"));
+    };
+    if recipients.len() > MAX_RECIPIENTS {
+        return Err(invalid(
+            "recipients",
+            format_args!("recipients has more than {MAX_RECIPIENTS} entries"),
+        ));
+    }
+    recipients
+        .iter()
+        .enumerate()
+        .map(|(place, value)| claim(place, value))
+        .collect()
+}
+
+fn claim(place: usize, value: &Value) -> Result<Claim, Problem> {
+    let path = format!("recipients.{place}");
+    let fields = object(value, &path, &["account", "share_bps", "amount"])?;
+    let field = format!("{path}.account");
+    let account = fields.get("account").and_then(Value::as_str);
+    let account = account.ok_or_else(|| invalid(&field, format_args!("{field} is missing")))?;
+    // The id stands in the path of a call to Stripe.
+    let is_plain = account.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let account = AccountId::parse(account)
+        .ok()
+        .filter(|_| is_plain)
+        .ok_or_else(|| invalid(&field, format_args!("{field} is no account id")))?;
+    let share = match (fields.get("share_bps"), fields.get("amount")) {
+        (Some(_), None) => {
+            let field = format!("{path}.share_bps");
+            let points = integer(fields, "share_bps", &field)?;
+            let points = u32::try_from(points)
+                .map_err(|_| invalid(&field, format_args!("{field} has to lie between 1 and 10000")))?;
+            Share::BasisPoints(points)
+        }
+        (None, Some(_)) => Share::Amount(integer(fields, "amount", &format!("{path}.amount"))?),
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(invalid(
+                &path,
+                format_args!("{path} has to have either share_bps or amount"),
+            ));
+        }
+    };
+    Ok(Claim { account, share })
+}
+
+fn fee(fields: &Map<String, Value>) -> Result<Fee, Problem> {
+    let Some(value) = fields.get("platform_fee").filter(|value| !value.is_null()) else {
+        return Ok(Fee::NONE);
+    };
+    let fields = object(value, "platform_fee", &["bps", "amount"])?;
+    match (fields.get("bps"), fields.get("amount")) {
+        (Some(_), None) => {
+            let points = integer(fields, "bps", "platform_fee.bps")?;
+            u32::try_from(points)
+                .map(Fee::BasisPoints)
+                .map_err(|_| invalid("platform_fee.bps", "platform_fee.bps has to lie between 0 and 10000"))
+        }
+        (None, Some(_)) => integer(fields, "amount", "platform_fee.amount").map(Fee::Amount),
+        (None, None) | (Some(_), Some(_)) => {
+            Err(invalid("platform_fee", "platform_fee has to have either bps or amount"))
+        }
+    }
+}
+
+fn metadata(fields: &Map<String, Value>) -> Result<Value, Problem> {
+    let Some(value) = fields.get("metadata").filter(|value| !value.is_null()) else {
+        return Ok(json!({}));
+    };
+    let pairs = value
+        .as_object()
+        .ok_or_else(|| invalid("metadata", "metadata has to be an object"))?;
+    let is_good = |(name, value): (&String, &Value)| {
+        let text = value.as_str();
+        !name.is_empty()
+            && name.chars().count() <= MAX_METADATA_NAME
+            && !name.contains(['[', ']', '\0'])
+            && text.is_some_and(|text| text.chars().count() <= MAX_METADATA_TEXT && !text.contains('\0'))
+    };
+    if pairs.len() > MAX_METADATA || !pairs.iter().all(is_good) {
+        return Err(invalid(
+            "metadata",
+            "metadata has to hold at most 48 texts of at most 500 characters under names of at most 40",
+        ));
+    }
+    if let Some(ours) = RESERVED.iter().find(|name| pairs.contains_key(**name)) {
+        return Err(invalid("metadata", format_args!("metadata.{ours} is set by Holdfast")));
+    }
+    Ok(value.clone())
+}
+
+/// The field that a split's problem is about.
+fn of_split(why: &SplitError) -> Problem {
+    let field = match why {
+        SplitError::Charge(ChargeError::Unsupported) => "currency".to_owned(),
+        SplitError::Charge(
+            ChargeError::NotPositive
+            | ChargeError::BelowMinimum(_)
+            | ChargeError::AboveMaximum(_)
+            | ChargeError::Granularity(_),
+        ) => "amount".to_owned(),
+        SplitError::NoRecipients
+        | SplitError::SharesOverWhole
+        | SplitError::SharesUnderWhole
+        | SplitError::Overflow => "recipients".to_owned(),
+        SplitError::DuplicateRecipient { recipient } => format!("recipients.{recipient}.account"),
+        SplitError::MixedShares { recipient }
+        | SplitError::ShareNotPositive { recipient }
+        | SplitError::ShareBelowOneUnit { recipient, .. } => format!("recipients.{recipient}"),
+        SplitError::ShareNotPayable { recipient, .. } => format!("recipients.{recipient}.amount"),
+        SplitError::NegativeFee | SplitError::FeeOverAmount => "platform_fee".to_owned(),
+    };
+    let detail = match why {
+        SplitError::Charge(ChargeError::Unsupported) => format!("currency {}", ChargeError::Unsupported),
+        SplitError::Charge(
+            ChargeError::NotPositive
+            | ChargeError::BelowMinimum(_)
+            | ChargeError::AboveMaximum(_)
+            | ChargeError::Granularity(_),
+        )
+        | SplitError::NoRecipients
+        | SplitError::SharesOverWhole
+        | SplitError::SharesUnderWhole
+        | SplitError::Overflow
+        | SplitError::DuplicateRecipient { .. }
+        | SplitError::MixedShares { .. }
+        | SplitError::ShareNotPositive { .. }
+        | SplitError::ShareBelowOneUnit { .. }
+        | SplitError::ShareNotPayable { .. }
+        | SplitError::NegativeFee
+        | SplitError::FeeOverAmount => why.to_string(),
+    };
+    invalid(&field, detail)
+}

@@ -1,0 +1,136 @@
+//! One operation: picked up, called, settled (ESC-4).
+//!
+//! Three commits with a call between them, and anything can stop in between. The intent was committed by whoever began the job. Here it
+//! is marked as being made and leased; then the call is made, or Stripe is looked at; then the outcome is committed together with the
+//! ledger's postings and the escrow's next status. Normal work, repair after a crash, and the answer to an unknown outcome are this one
+//! path: [`domain::escrow::operation::decide`] says what is next, whoever asks.
+//!
+//! No call is made within a transaction, and none that was not written down before.
+
+mod call;
+mod look;
+mod pick;
+mod settle;
+
+use std::sync::Arc;
+
+use db::Database;
+use domain::escrow::operation::{Moment, Observation, Rules};
+use domain::escrow::retry::Jitter;
+use domain::time::UnixSeconds;
+use rand::Rng as _;
+use secrecy::SecretString;
+use service_kit::clock::Clock;
+use stripe_gateway::client::Client;
+use tokio::sync::Notify;
+
+use crate::change::Learned;
+use crate::error::EscrowError;
+use crate::steps::{Step, Steps};
+
+pub(crate) use pick::Picked;
+pub(crate) use settle::{Observed, observe_in_txn};
+
+/// Makes calls. Clones are the same runner.
+#[derive(Clone)]
+pub(crate) struct Runner {
+    pub(crate) database: Database,
+    pub(crate) clock: Clock,
+    pub(crate) stripe: Client,
+    pub(crate) rules: Rules,
+    pub(crate) steps: Steps,
+    /// Wakes the relay, which sends the alerts that were written.
+    pub(crate) relay: Arc<Notify>,
+    /// Wakes the pool, for operations that were begun.
+    pub(crate) pool: Arc<Notify>,
+}
+
+/// What a call told that is kept nowhere.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// For whoever pays, of a payment that was just made.
+    pub(crate) client_secret: Option<SecretString>,
+}
+
+impl Runner {
+    /// Does what is to be done next about an operation, if anything is.
+    pub(crate) async fn work(&self, operation: &str) -> Result<Told, EscrowError> {
+        let owner = db::escrow::operations::find_operation_owner(&self.database.conn().await?, operation).await?;
+        let owner = owner.ok_or(EscrowError::Missing)?;
+        let picked = self.pick_up(operation, &owner).await?;
+        self.steps.after(Step::PickedUp).await;
+        match picked {
+            Picked::Nothing => Ok(Told::default()),
+            Picked::NeedsCharge { payment_intent } => {
+                self.learn_charge(&owner, &payment_intent).await?;
+                Ok(Told::default())
+            }
+            Picked::Call(errand) => {
+                let made = self.make(&errand).await;
+                self.steps.after(Step::Called).await;
+                let observation = Observation::Answered {
+                    call: errand.call,
+                    answer: made.answer,
+                };
+                let observed = Observed {
+                    learned: made.learned,
+                    request_id: made.request_id,
+                    reason: made.reason,
+                    trouble: made.trouble,
+                };
+                self.settle(operation, &owner, &observation, &observed).await?;
+                Ok(Told {
+                    client_secret: made.client_secret,
+                })
+            }
+            Picked::Look(search) => {
+                let began = self.seconds();
+                let Some(found) = self.look(&search).await else {
+                    return Ok(Told::default());
+                };
+                self.steps.after(Step::Looked).await;
+                let observation = Observation::Looked {
+                    attempt: search.attempt,
+                    began,
+                    found,
+                };
+                self.settle(operation, &owner, &observation, &Observed::default())
+                    .await?;
+                Ok(Told::default())
+            }
+        }
+    }
+
+    /// Reads what a payment is called at Stripe and keeps it.
+    async fn learn_charge(&self, escrow: &str, payment_intent: &str) -> Result<(), EscrowError> {
+        let Ok(answer) = self.stripe.read_payment_intent(payment_intent).await else {
+            tracing::warn!(escrow, "the payment cannot be read, its transfers wait");
+            return Ok(());
+        };
+        let learned = Learned {
+            payment_intent: None,
+            charge: answer.content.latest_charge,
+        };
+        let now = self.clock.now();
+        self.database
+            .transact(|txn| {
+                let learned = learned.clone();
+                db::in_txn(async move {
+                    let held = crate::change::lock_in_txn(txn, escrow).await?;
+                    crate::change::learn_in_txn(txn, &held, &learned, now).await.map(drop)
+                })
+            })
+            .await
+    }
+
+    pub(crate) fn seconds(&self) -> UnixSeconds {
+        UnixSeconds(self.clock.unix_seconds())
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            now: self.seconds(),
+            jitter: Jitter(rand::rng().random()),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What has expired is given back, as far as the breaker lets.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::{World, in_world};
+
+/// So many escrows that were paid and captured, in the database alone: what happens to them is asked before Stripe is.
+async fn captured(world: &World, count: i32, amount: i64, currency: &str) {
+    let sql = "INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
+                   payment_intent_id, authorized, captured, created_by, created_at, updated_at) \
+               SELECT 'esc_' || $5 || '_' || n, 'held', $3, $2, 0, 'automatic', 'refuse', $4, 'pi_' || $5 || '_' || n, true, $2, \
+                   'test', $4, $4 FROM generate_series(1, $1) AS n";
+    let expires_at = world.clock.now() + chrono::TimeDelta::hours(1);
+    let name = format!("{currency}{amount}");
+    world.sql.execute("BEGIN", &[]).await.unwrap();
+    world
+        .sql
+        .execute(sql, &[&count, &amount, &currency, &expires_at, &name])
+        .await
+        .unwrap();
+    let recipients = "INSERT INTO escrow_recipients (escrow_id, position, account, amount, status) \
+                      SELECT id, 0, 'acct_1', amount, 'waiting' FROM escrow_transactions ON CONFLICT DO NOTHING";
+    world.sql.execute(recipients, &[]).await.unwrap();
+    world.sql.execute("COMMIT", &[]).await.unwrap();
+}
+
+async fn run(world: &World) -> Value {
+    let (status, body) = world.post("/api/escrows/timeouts", None, &json!({})).await;
+    assert_eq!(status, 200, "{body}");
+    body
+}
+
+async fn alerts(world: &World, key: &str) -> i64 {
+    let sql = "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason = $1";
+    world.sql.query_one(sql, &[&key]).await.unwrap().get(0)
+}
+
+#[test]
+fn of_a_hundred_expired_escrows_fifty_go_back_an_alert_is_raised_and_the_rest_follows_in_the_next_run() {
+    in_world(|world| async move {
+        captured(&world, 100, 100, "eur").await;
+        assert_eq!(run(&world).await["found"], 0, "nothing has expired");
+        world.clock.advance(Duration::from_secs(3_601));
+        let report = run(&world).await;
+        assert_eq!(
+            (
+                &report["found"],
+                &report["succeeded"],
+                &report["left"],
+                &report["breaker_tripped"]
+            ),
+            (&json!(100), &json!(50), &json!(50), &json!(true)),
+            "{report}"
+        );
+        assert_eq!(alerts(&world, "refund_breaker:run_count").await, 1);
+        let report = run(&world).await;
+        assert_eq!(
+            (&report["succeeded"], &report["left"], &report["breaker_tripped"]),
+            (&json!(50), &json!(0), &json!(false))
+        );
+        assert_eq!(run(&world).await["found"], 0);
+    });
+}
+
+#[test]
+fn the_amount_of_a_run_and_of_a_day_are_limits_and_one_above_them_holds_up_nobody() {
+    in_world(|world| async move {
+        // EUR 100.00 a run: four of EUR 25.00, then the rest; one of EUR 100.01 can never pass.
+        captured(&world, 6, 2_500, "eur").await;
+        captured(&world, 1, 10_001, "eur").await;
+        // There is no limit for this currency, so nothing of it goes back by itself.
+        captured(&world, 1, 500, "usd").await;
+        world.clock.advance(Duration::from_secs(3_601));
+        let first = run(&world).await;
+        assert_eq!(first["succeeded"], 4, "{first}");
+        assert_eq!(first["breaker_tripped"], true);
+        assert_eq!(alerts(&world, "refund_breaker:run_amount").await, 1);
+        let second = run(&world).await;
+        assert_eq!(
+            (&second["succeeded"], &second["left"]),
+            (&json!(2), &json!(0)),
+            "{first} {second}"
+        );
+        let set_aside = first["set_aside"].as_i64().unwrap() + second["set_aside"].as_i64().unwrap();
+        assert_eq!(set_aside, 2);
+        assert_eq!(alerts(&world, "refund_set_aside:esc_eur10001_1").await, 1);
+        // 60 of the 500 of a day's 1 000.00 are used.
+        captured(&world, 40, 2_499, "eur").await;
+        world.clock.advance(Duration::from_secs(3_601));
+        let mut given_back = 0;
+        for _ in 0..12 {
+            given_back += run(&world).await["succeeded"].as_i64().unwrap();
+        }
+        let day = "SELECT (amounts->>'eur')::bigint FROM refund_breaker_days ORDER BY day DESC LIMIT 1";
+        assert!(world.count(day).await <= 100_000, "{given_back}");
+        assert!((33..=40).contains(&given_back), "{given_back}");
+    });
+}
+
+#[test]
+fn an_escrow_that_expires_is_canceled_or_refunded_at_stripe() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut captured = world.terms(&account);
+        captured["capture"] = json!("automatic");
+        captured["amount"] = json!(5_000);
+        let (refunded, canceled) = (world.held(&captured).await, world.held(&world.terms(&account)).await);
+        let unpaid = world.escrow(&world.terms(&account)).await["escrow_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+        let report = run(&world).await;
+        assert_eq!(
+            (&report["succeeded"], &report["failed"]),
+            (&json!(3), &json!(0)),
+            "{report}"
+        );
+        world.until(&refunded, "refunded").await;
+        world.until(&canceled, "canceled").await;
+        world.until(&unpaid, "canceled").await;
+        assert_eq!(world.moved(&refunded, "refunds").await, [5_000]);
+        assert_eq!(world.moved(&canceled, "captures").await, [0_i64; 0]);
+        world.assert_book_holds().await;
+    });
+}

@@ -1,0 +1,65 @@
+//! What retry is told: a database and a broker.
+//!
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` and `RECONCILE_SECRET` (optional).
+
+use db::{Database, DatabaseConfig};
+use secrecy::SecretString;
+use service_kit::config::{Reader, shape};
+use service_kit::secret::SharedSecret;
+
+/// The configuration of retry.
+#[derive(Debug, Clone)]
+pub struct RetryConfig {
+    /// Where the job finds its work.
+    pub run: RunConfig,
+    /// Checks the tokens of callers.
+    pub jwt_secret: SecretString,
+    /// Lets a scheduler start a run.
+    pub reconcile_secret: Option<SharedSecret>,
+}
+
+/// What a run needs by itself.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// The database, as the role `holdfast_service`.
+    pub database_url: SecretString,
+    /// The broker.
+    pub amqp_url: SecretString,
+}
+
+impl RetryConfig {
+    /// Reads the variables of this module.
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let run = RunConfig::read(r);
+        let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
+        Some(Self {
+            run: run?,
+            jwt_secret: jwt_secret?,
+            reconcile_secret: reconcile_secret?.map(SharedSecret::new),
+        })
+    }
+}
+
+impl RunConfig {
+    /// Reads the variables of a run.
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let database = r.required(
+            "DATABASE_URL",
+            shape::url(&["postgres", "postgresql"]).and_then(openable),
+        );
+        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        Some(Self {
+            database_url: database?,
+            amqp_url: amqp?.into(),
+        })
+    }
+}
+
+/// A URL that the driver refuses is a wrong value, to be told with all others. Nothing is connected.
+fn openable(url: String) -> Result<SecretString, String> {
+    let url = SecretString::from(url);
+    Database::open(&DatabaseConfig::new(url.clone(), crate::NAME))
+        .map(|_| url)
+        .map_err(|error| format!("is refused: {error}"))
+}
