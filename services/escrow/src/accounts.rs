@@ -20,7 +20,7 @@ use stripe_gateway::views::words::CapabilityStatus;
 use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
 use crate::error::EscrowError;
 use crate::runner::Runner;
-use crate::steps::Step;
+use crate::steps::{Ask, Commit};
 
 /// Escrows that are told in one round.
 const ROUND: i64 = 100;
@@ -61,8 +61,8 @@ pub(crate) fn snapshot(account: &Account, seen_at: UnixSeconds) -> AccountRow {
 pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(), UnknownAccount> {
     let accounts: Vec<&str> = split.parts().iter().map(|part| part.account.as_str()).collect();
     let known = runner
-        .database
-        .transact(|txn| {
+        .store
+        .read(|txn| {
             let accounts = accounts.clone();
             in_txn(async move { Ok::<_, EscrowError>(find_accounts_in_txn(txn, &accounts).await?) })
         })
@@ -72,15 +72,16 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
         if known.iter().any(|row| row.account == **account) {
             continue;
         }
-        let answer = match runner.stripe.read_account(account).await {
+        let read = runner.stripe.ask(Ask::Recipient, |stripe| stripe.read_account(account));
+        let answer = match read.await {
             Ok(answer) => answer,
             Err(error) => return Err(of_read(&error, place)),
         };
         let answered = answer.receipt.answered_at.unwrap_or_else(|| runner.seconds());
         let row = snapshot(&answer.content, answered);
         runner
-            .database
-            .transact(|txn| {
+            .store
+            .commit(Commit::AccountKept, |txn| {
                 let row = row.clone();
                 in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
             })
@@ -121,13 +122,13 @@ impl Runner {
     pub(crate) async fn read_account(&self, account: &str) -> Result<(), ReadAccountError> {
         let answer = self
             .stripe
-            .read_account(account)
+            .ask(Ask::Account, |stripe| stripe.read_account(account))
             .await
             .map_err(ReadAccountError::Stripe)?;
         let answered = answer.receipt.answered_at.unwrap_or_else(|| self.seconds());
         let row = snapshot(&answer.content, answered);
-        self.database
-            .transact(|txn| {
+        self.store
+            .commit(Commit::AccountKept, |txn| {
                 let row = row.clone();
                 in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
             })
@@ -139,13 +140,12 @@ impl Runner {
     /// Tells escrows what is new of their recipients' accounts, until all have heard.
     pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
         loop {
-            let escrows = list_escrows_with_news(&self.database.conn().await?, ROUND).await?;
+            let escrows = list_escrows_with_news(&self.store.reader().await?, ROUND).await?;
             if escrows.is_empty() {
                 return Ok(());
             }
             for escrow in &escrows {
                 self.tell_one(escrow).await?;
-                self.steps.after(Step::NewsTold).await;
             }
             self.pool.notify_one();
             self.relay.notify_one();
@@ -154,8 +154,8 @@ impl Runner {
 
     async fn tell_one(&self, escrow: &str) -> Result<(), EscrowError> {
         let now = self.clock.now();
-        self.database
-            .transact(|txn| {
+        self.store
+            .commit(Commit::NewsTold, |txn| {
                 in_txn(async move {
                     let held = lock_in_txn(txn, escrow).await?;
                     hear_news_in_txn(txn, held, now).await.map(drop)

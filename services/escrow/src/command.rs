@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use db::escrow::held::{HeldEscrow, Lock, lock_escrow_in_txn};
 use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
 use db::escrow::operations::list_operations_in_txn;
-use db::{Database, Transaction, in_txn};
+use db::{Transaction, in_txn};
 use domain::escrow::input::{Command, Input};
 use domain::escrow::operation::{Observation, Status};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
 use crate::create::KEY_LIFETIME;
 use crate::error::EscrowError;
 use crate::runner::{Observed, Runner, observe_in_txn};
-use crate::steps::Step;
+use crate::steps::{Commit, Store};
 
 /// Who commands, and under which key.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +29,9 @@ pub(crate) struct Order<'a> {
 }
 
 /// The escrow as the API shows it.
-pub(crate) async fn find(database: &Database, id: &str) -> Result<Value, EscrowError> {
-    database
-        .transact(|txn| {
+pub(crate) async fn find(store: &Store, id: &str) -> Result<Value, EscrowError> {
+    store
+        .read(|txn| {
             in_txn(async move {
                 let held = lock_escrow_in_txn(txn, id, Lock::Shared)
                     .await?
@@ -42,14 +42,24 @@ pub(crate) async fn find(database: &Database, id: &str) -> Result<Value, EscrowE
         .await
 }
 
+/// What became of a command.
+struct Ordered {
+    answer: Value,
+    /// The request has been carried out before, under its key.
+    is_repeat: bool,
+}
+
 /// Carries a command out, or gives the answer of the request that has done so under the same key.
 pub(crate) async fn order(runner: &Runner, order: Order<'_>, command: &Command) -> Result<Value, EscrowError> {
     let now = runner.clock.now();
-    let answer = runner
-        .database
-        .transact(|txn| in_txn(order_in_txn(txn, runner, order, command, now)))
+    let Ordered { answer, .. } = runner
+        .store
+        .commit_if(
+            Commit::Commanded,
+            |ordered: &Ordered| !ordered.is_repeat,
+            |txn| in_txn(order_in_txn(txn, runner, order, command, now)),
+        )
         .await?;
-    runner.steps.after(Step::Commanded).await;
     runner.pool.notify_one();
     runner.relay.notify_one();
     Ok(answer)
@@ -61,14 +71,19 @@ async fn order_in_txn(
     order: Order<'_>,
     command: &Command,
     now: DateTime<Utc>,
-) -> Result<Value, EscrowError> {
+) -> Result<Ordered, EscrowError> {
     if let Some(keyed) = &order.keyed {
         match claim_key_in_txn(txn, keyed, order.escrow, now, now + KEY_LIFETIME).await? {
             Claim::OtherRequest => return Err(EscrowError::KeyReused),
             Claim::Repeat {
-                answer: Some((_, body)),
+                answer: Some((_, answer)),
                 ..
-            } => return Ok(body),
+            } => {
+                return Ok(Ordered {
+                    answer,
+                    is_repeat: true,
+                });
+            }
             Claim::Repeat { answer: None, .. } | Claim::New => {}
         }
     }
@@ -103,7 +118,10 @@ async fn order_in_txn(
     if let Some(keyed) = &order.keyed {
         store_answer_in_txn(txn, keyed, 202, &answer).await?;
     }
-    Ok(answer)
+    Ok(Ordered {
+        answer,
+        is_repeat: false,
+    })
 }
 
 /// A call that waits for a person is sent on by one.

@@ -15,6 +15,7 @@ use domain::escrow::input::Input;
 use domain::escrow::operation::Observation;
 use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::accounts::snapshot;
 use crate::change::{Applied, Cause, apply_in_txn, lock_in_txn};
@@ -22,7 +23,7 @@ use crate::error::EscrowError;
 use crate::notices::tell_in_txn;
 use crate::reading::{About, Content, Reading, of_related, read};
 use crate::runner::{Observed, Runner, observe_in_txn};
-use crate::steps::Step;
+use crate::steps::{Ask, Commit};
 
 /// How often an event is decided again because somebody else wrote the same thing at the same moment.
 const MAX_RACES: u32 = 5;
@@ -60,7 +61,6 @@ impl BatchHandler for Decider {
         let mut verdicts = Vec::with_capacity(batch.len());
         for message in batch {
             verdicts.push(self.one(message).await?);
-            self.runner.steps.after(Step::EventDecided).await;
         }
         self.runner.pool.notify_one();
         self.runner.relay.notify_one();
@@ -93,11 +93,15 @@ impl Decider {
         let stripe = &self.runner.stripe;
         let content = match &reading.content {
             Content::Pointer { kind, url } => {
-                let read = tokio::time::timeout(PATIENCE, stripe.read_related(url)).await;
+                let read = stripe
+                    .ask(Ask::EventObject, |stripe| timeout(PATIENCE, stripe.read_related(url)))
+                    .await;
                 read.map(|answer| answer.map(|answer| of_related(kind, &answer.content)))
             }
             Content::AccountPointer(id) => {
-                let read = tokio::time::timeout(PATIENCE, stripe.read_account(id)).await;
+                let read = stripe
+                    .ask(Ask::EventObject, |stripe| timeout(PATIENCE, stripe.read_account(id)))
+                    .await;
                 read.map(|answer| {
                     answer.map(|answer| {
                         let at = answer.receipt.answered_at.unwrap_or_else(|| self.runner.seconds());
@@ -124,8 +128,12 @@ impl Decider {
     async fn decide(&self, reading: &Reading<'_>) -> Result<Decided, EscrowError> {
         let mut races = 0;
         loop {
-            let database = &self.runner.database;
-            match database.transact(|txn| in_txn(self.decide_in_txn(txn, reading))).await {
+            let decided = self.runner.store.commit_if(
+                Commit::EventDecided,
+                |decided| *decided != Decided::Repeat,
+                |txn| in_txn(self.decide_in_txn(txn, reading)),
+            );
+            match decided.await {
                 Err(error) if error.is_race() && races < MAX_RACES => races += 1,
                 decided => {
                     if let (Ok(_), Content::Account(_)) = (&decided, &reading.content) {

@@ -20,7 +20,7 @@ use crate::change::summary;
 use crate::error::EscrowError;
 use crate::request::EscrowRequest;
 use crate::runner::Runner;
-use crate::steps::Step;
+use crate::steps::{Ask, Commit};
 
 /// How long a caller's key is remembered; Stripe remembers ours as long.
 pub(crate) const KEY_LIFETIME: TimeDelta = TimeDelta::hours(24);
@@ -45,10 +45,13 @@ pub(crate) async fn create(
 ) -> Result<Created, EscrowError> {
     let now = runner.clock.now();
     let begun = runner
-        .database
-        .transact(|txn| in_txn(begin_in_txn(txn, request, keyed, actor, now)))
+        .store
+        .commit_if(
+            Commit::Created,
+            |begun| matches!(begun, Begun::New { .. }),
+            |txn| in_txn(begin_in_txn(txn, request, keyed, actor, now)),
+        )
         .await?;
-    runner.steps.after(Step::Created).await;
     let (id, operation) = match begun {
         Begun::New { id, operation } => (id, operation),
         Begun::Known {
@@ -62,8 +65,12 @@ pub(crate) async fn create(
     };
     let told = runner.work(&operation).await?;
     let (held, payment, answer) = runner
-        .database
-        .transact(|txn| in_txn(finish_in_txn(txn, keyed, &id)))
+        .store
+        .commit_if(
+            Commit::AnswerKept,
+            |(held, ..): &(HeldEscrow, _, _)| held.payment_intent.is_some(),
+            |txn| in_txn(finish_in_txn(txn, keyed, &id)),
+        )
         .await?;
     if held.payment_intent.is_some() {
         return with_secret(runner, id, answer, told.client_secret).await;
@@ -150,8 +157,8 @@ async fn finish_in_txn(
 
 async fn payment_of(runner: &Runner, id: &str) -> Result<OperationRow, EscrowError> {
     let operations = runner
-        .database
-        .transact(|txn| in_txn(async move { Ok::<_, EscrowError>(list_operations_in_txn(txn, id).await?) }))
+        .store
+        .read(|txn| in_txn(async move { Ok::<_, EscrowError>(list_operations_in_txn(txn, id).await?) }))
         .await?;
     operations.into_iter().next().ok_or(EscrowError::Missing)
 }
@@ -170,7 +177,10 @@ async fn with_secret(
                 .get("payment_intent_id")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
-            let Ok(read) = runner.stripe.read_payment_intent(payment).await else {
+            let read = runner
+                .stripe
+                .ask(Ask::Secret, |stripe| stripe.read_payment_intent(payment));
+            let Ok(read) = read.await else {
                 tracing::warn!(escrow = id, "the payment cannot be read at Stripe");
                 return Ok(Created::Later);
             };

@@ -108,7 +108,7 @@ async fn post_escrow(
 async fn get_escrow(caller: Principal, path: Path<String>, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
     caller.require_service()?;
     let id = valid(&path)?;
-    let answer = find(&desk.runner.database, id).await.map_err(|error| problem(&error))?;
+    let answer = find(&desk.runner.store, id).await.map_err(|error| problem(&error))?;
     Ok(HttpResponse::Ok().json(answer))
 }
 

@@ -51,13 +51,14 @@ use tokio_util::sync::CancellationToken;
 pub use commands::{RETRY, RetryCommand};
 pub use config::{EscrowConfig, TimeoutConfig};
 pub use error::EscrowError;
-pub use steps::{Step, Steps};
+pub use steps::{Ask, Commit, Step, Steps};
 pub use timeouts::TimeoutReport;
 
 use commands::Commands;
 use consumer::Decider;
 use http::Desk;
 use runner::Runner;
+use steps::{Store, Stripe};
 use timeouts::{Timeouts, Trigger};
 
 /// The name in logs, in alerts and in the broker's list of connections.
@@ -67,8 +68,6 @@ pub const NAME: &str = "escrow";
 const CONSUMERS: usize = 2;
 /// Messages in one batch; each is a transaction.
 const MAX_BATCH: u16 = 16;
-/// The relay looks at the outbox at least this often, should a nudge be lost.
-const RELAY_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests, consumers and workers each hold a connection while they change an escrow.
 const CONNECTIONS: usize = 20;
 
@@ -86,12 +85,38 @@ pub enum StartError {
 /// What only tests change.
 #[derive(Debug, Clone)]
 pub struct Tuning {
-    /// Is told of each step, and may stop there.
+    /// Is told of each step, and may end the process there.
     pub steps: Steps,
     /// The limits of the protocol of operations.
     pub rules: Rules,
     /// Whether the timer gives back what has expired by itself.
     pub has_timer: bool,
+    /// How often work is looked for without a nudge.
+    pub pace: Pace,
+}
+
+/// How often work is looked for without a nudge.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Operations that are due.
+    pub operations: Duration,
+    /// The outbox.
+    pub relay: Duration,
+    /// News of accounts.
+    pub news: Duration,
+    /// Authorisations, time-outs and thin events that wait.
+    pub timer: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            operations: Duration::from_secs(1),
+            relay: Duration::from_secs(1),
+            news: Duration::from_secs(5),
+            timer: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for Tuning {
@@ -100,6 +125,7 @@ impl Default for Tuning {
             steps: Steps::default(),
             rules: Rules::STANDARD,
             has_timer: true,
+            pace: Pace::default(),
         }
     }
 }
@@ -139,11 +165,10 @@ impl Escrow {
             ..AlertRaiserConfig::new(publisher.clone(), Arc::clone(&time))
         });
         let runner = Runner {
-            database: database.clone(),
+            store: Store::new(database.clone(), tuning.steps.clone()),
             clock: clock.clone(),
-            stripe: Client::new(config.stripe.clone())?,
+            stripe: Stripe::new(Client::new(config.stripe.clone())?, tuning.steps),
             rules: tuning.rules,
-            steps: tuning.steps,
             relay: Arc::new(Notify::new()),
             pool: Arc::new(Notify::new()),
         };
@@ -181,13 +206,13 @@ impl Escrow {
             publisher: publisher.clone(),
             alerts: alerts.clone(),
             nudge: Arc::clone(&runner.relay),
-            interval: RELAY_INTERVAL,
+            interval: tuning.pace.relay,
         };
         work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
-        work.spawn(pool::work(runner.clone(), stop.clone()));
-        work.spawn(pool::tell(runner.clone(), news, stop.clone()));
+        work.spawn(pool::work(runner.clone(), tuning.pace.operations, stop.clone()));
+        work.spawn(pool::tell(runner.clone(), news, tuning.pace.news, stop.clone()));
         if tuning.has_timer {
-            work.spawn(pool::tick(timeouts.clone(), stop));
+            work.spawn(pool::tick(timeouts.clone(), tuning.pace.timer, stop));
         }
         let desk = Arc::new(Desk {
             runner,
@@ -251,11 +276,10 @@ pub enum JobError {
 
 fn alone(database_url: &SecretString, stripe: &ClientConfig, clock: Clock) -> Result<Runner, StartError> {
     Ok(Runner {
-        database: open(database_url)?,
+        store: Store::new(open(database_url)?, Steps::default()),
         clock,
-        stripe: Client::new(stripe.clone())?,
+        stripe: Stripe::new(Client::new(stripe.clone())?, Steps::default()),
         rules: Rules::STANDARD,
-        steps: Steps::default(),
         relay: Arc::new(Notify::new()),
         pool: Arc::new(Notify::new()),
     })

@@ -21,25 +21,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::EscrowError;
 use crate::runner::Runner;
+use crate::steps::Commit;
 use crate::timeouts::{Timeouts, Trigger};
 
 /// Calls at once.
 const WORKERS: usize = 8;
 /// Due operations that are looked at in one round.
 const ROUND: i64 = 256;
-/// Should a nudge be lost.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// News of accounts are told at least this often.
-const NEWS_EVERY: Duration = Duration::from_secs(5);
-/// Authorisations, time-outs and the gauge are looked after this often.
-const TICK: Duration = Duration::from_secs(30);
 /// Thin events that are sent back in one round: as many as the consumers can look at before the next, also while Stripe is slow.
 const SENT_BACK: i64 = 5;
 /// Seconds between two runs of time-outs, of all replicas: two of them are the 20 minutes that an escrow may be late.
 const TIMEOUTS_EVERY: i64 = 600;
 
 /// Works on what is due until stopped; then finishes what is in hand.
-pub(crate) async fn work(runner: Runner, stop: CancellationToken) {
+pub(crate) async fn work(runner: Runner, look_every: Duration, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(WORKERS));
     let in_hand: Arc<Mutex<HashSet<String>>> = Arc::default();
     let mut tasks = JoinSet::new();
@@ -72,14 +67,14 @@ pub(crate) async fn work(runner: Runner, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => break,
             () = runner.pool.notified() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(look_every) => {}
         }
     }
     while tasks.join_next().await.is_some() {}
 }
 
 async fn due(runner: &Runner) -> Result<Vec<String>, EscrowError> {
-    let conn = runner.database.conn().await?;
+    let conn = runner.store.reader().await?;
     Ok(list_due_operations(&conn, runner.clock.now(), ROUND).await?)
 }
 
@@ -93,7 +88,7 @@ fn log(error: &EscrowError, what: &str) {
 }
 
 /// Tells escrows of their accounts, by a nudge and by a timer.
-pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, stop: CancellationToken) {
+pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, every: Duration, stop: CancellationToken) {
     loop {
         if let Err(error) = runner.tell_news().await {
             log(&error, "news of accounts were not told");
@@ -101,13 +96,13 @@ pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, stop: CancellationT
         tokio::select! {
             () = stop.cancelled() => return,
             () = nudge.notified() => {}
-            () = tokio::time::sleep(NEWS_EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
     }
 }
 
 /// Runs by the timer what nobody asks for.
-pub(crate) async fn tick(timeouts: Timeouts, stop: CancellationToken) {
+pub(crate) async fn tick(timeouts: Timeouts, every: Duration, stop: CancellationToken) {
     let mut currencies = BTreeSet::new();
     loop {
         if let Err(error) = tick_once(&timeouts, &mut currencies).await {
@@ -115,7 +110,7 @@ pub(crate) async fn tick(timeouts: Timeouts, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(every) => {}
         }
     }
 }
@@ -125,11 +120,16 @@ async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Re
     let runner = &timeouts.runner;
     let now = runner.clock.now();
     send_back(runner).await?;
-    let conn = runner.database.conn().await?;
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
-    let is_ours = take_slot(&conn, "escrow_timeouts", slot, now).await?;
-    show_held(sum_held(&conn).await?, currencies);
-    drop(conn);
+    let is_ours = runner
+        .store
+        .commit_if(
+            Commit::SlotTaken,
+            |is_ours| *is_ours,
+            |txn| in_txn(async move { Ok::<_, EscrowError>(take_slot(txn, "escrow_timeouts", slot, now).await?) }),
+        )
+        .await?;
+    show_held(sum_held(&runner.store.reader().await?).await?, currencies);
     if is_ours {
         timeouts.run(Trigger::Timer).await?;
         runner.pool.notify_one();
@@ -155,15 +155,19 @@ fn show_held(held: Vec<(String, i64)>, currencies: &mut BTreeSet<String>) {
 /// Sends thin events back whose objects could not be read from Stripe.
 async fn send_back(runner: &Runner) -> Result<(), EscrowError> {
     let sent = runner
-        .database
-        .transact(|txn| {
-            in_txn(async move {
-                let waiting = find_waiting_events_in_txn(txn, SENT_BACK).await?;
-                let rows: Vec<NewOutboxRow> = waiting.into_iter().map(decide_again).collect();
-                insert_outbox_in_txn(txn, &rows).await?;
-                Ok::<_, EscrowError>(rows.len())
-            })
-        })
+        .store
+        .commit_if(
+            Commit::SentBack,
+            |sent| *sent > 0,
+            |txn| {
+                in_txn(async move {
+                    let waiting = find_waiting_events_in_txn(txn, SENT_BACK).await?;
+                    let rows: Vec<NewOutboxRow> = waiting.into_iter().map(decide_again).collect();
+                    insert_outbox_in_txn(txn, &rows).await?;
+                    Ok::<_, EscrowError>(rows.len())
+                })
+            },
+        )
         .await?;
     if sent > 0 {
         runner.relay.notify_one();

@@ -23,7 +23,7 @@ use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn, store_in
 use crate::error::EscrowError;
 use crate::notices::tell_in_txn;
 use crate::runner::Runner;
-use crate::steps::Step;
+use crate::steps::{Ask, Commit};
 
 /// More than any run lets pass, so that those that cannot be decided now do not hide the rest.
 const AT_MOST: i64 = 2_000;
@@ -79,7 +79,7 @@ impl Timeouts {
     /// Gives back what has expired, as far as the breaker lets.
     pub(crate) async fn run(&self, trigger: Trigger) -> Result<TimeoutReport, EscrowError> {
         let now = self.runner.clock.now();
-        let conn = self.runner.database.conn().await?;
+        let conn = self.runner.store.reader().await?;
         let waiting = list_expired_escrows(&conn, now, AT_MOST).await?;
         drop(conn);
         let mut report = TimeoutReport {
@@ -95,7 +95,6 @@ impl Timeouts {
                     run.count(what);
                     report.processed += 1;
                     report.succeeded += 1;
-                    self.runner.steps.after(Step::Commanded).await;
                 }
                 Ok(Fate::SetAside) => {
                     report.processed += 1;
@@ -114,7 +113,7 @@ impl Timeouts {
                 }
             }
         }
-        let conn = self.runner.database.conn().await?;
+        let conn = self.runner.store.reader().await?;
         report.left = count_expired_escrows(&conn, now, AT_MOST).await?;
         drop(conn);
         if let Some(limit) = tripped {
@@ -128,9 +127,12 @@ impl Timeouts {
     }
 
     async fn expire(&self, escrow: &str, run: &Used, now: DateTime<Utc>) -> Result<Fate, EscrowError> {
+        let is_decided = |fate: &Fate| matches!(fate, Fate::GivenBack(_) | Fate::SetAside);
         self.runner
-            .database
-            .transact(|txn| in_txn(self.expire_in_txn(txn, escrow, run, now)))
+            .store
+            .commit_if(Commit::Expired, is_decided, |txn| {
+                in_txn(self.expire_in_txn(txn, escrow, run, now))
+            })
             .await
     }
 
@@ -193,8 +195,8 @@ impl Timeouts {
             .with("given_back", report.succeeded)
             .with("left", report.left);
         self.runner
-            .database
-            .transact(|txn| {
+            .store
+            .commit(Commit::BreakerTold, |txn| {
                 let alert = alert.clone();
                 in_txn(async move { tell_in_txn(txn, None, vec![alert], now).await })
             })
@@ -205,7 +207,7 @@ impl Timeouts {
     pub(crate) async fn secure(&self) -> Result<(), EscrowError> {
         let now = self.runner.clock.now();
         let before = now + TimeDelta::seconds(CAPTURE_MARGIN);
-        let conn = self.runner.database.conn().await?;
+        let conn = self.runner.store.reader().await?;
         let escrows = list_escrows_to_secure(&conn, before, TO_SECURE).await?;
         drop(conn);
         for escrow in &escrows {
@@ -220,40 +222,47 @@ impl Timeouts {
     async fn secure_one(&self, escrow: &str, now: DateTime<Utc>) -> Result<(), EscrowError> {
         let capture_before = self.ask_when_it_ends(escrow).await?;
         self.runner
-            .database
-            .transact(|txn| {
-                in_txn(async move {
-                    let mut held = lock_in_txn(txn, escrow).await?;
-                    let cause = |action: &'static str| Cause {
-                        actor: "sweeper",
-                        action,
-                        operation: None,
-                        reason: Some("its authorisation is about to end"),
-                        at: now,
-                    };
-                    if capture_before.is_some() {
-                        let fact = Input::Fact(Fact::Authorized { capture_before });
-                        let cause = cause("authorization_read");
-                        match apply_in_txn(txn, &held, &fact, &Learned::default(), cause).await? {
-                            Applied::Changed(next) | Applied::Known(next) => held = *next,
-                            Applied::Refused(_) => return Ok(()),
+            .store
+            .commit_if(
+                Commit::Secured,
+                |is_changed| *is_changed,
+                |txn| {
+                    in_txn(async move {
+                        let mut held = lock_in_txn(txn, escrow).await?;
+                        let cause = |action: &'static str| Cause {
+                            actor: "sweeper",
+                            action,
+                            operation: None,
+                            reason: Some("its authorisation is about to end"),
+                            at: now,
+                        };
+                        let mut is_changed = false;
+                        if capture_before.is_some() {
+                            let fact = Input::Fact(Fact::Authorized { capture_before });
+                            let cause = cause("authorization_read");
+                            match apply_in_txn(txn, &held, &fact, &Learned::default(), cause).await? {
+                                Applied::Changed(next) => (held, is_changed) = (*next, true),
+                                Applied::Known(next) => held = *next,
+                                Applied::Refused(_) => return Ok(false),
+                            }
                         }
-                    }
-                    let command = Input::Command(Command::SecureAuthorization);
-                    apply_in_txn(txn, &held, &command, &Learned::default(), cause("secure_authorization"))
-                        .await
-                        .map(drop)
-                })
-            })
+                        let command = Input::Command(Command::SecureAuthorization);
+                        let cause = cause("secure_authorization");
+                        let applied = apply_in_txn(txn, &held, &command, &Learned::default(), cause).await?;
+                        Ok(is_changed || matches!(applied, Applied::Changed(_)))
+                    })
+                },
+            )
             .await
+            .map(drop)
     }
 
     /// When the authorisation ends, from Stripe, where no event has told.
     async fn ask_when_it_ends(&self, escrow: &str) -> Result<Option<UnixSeconds>, EscrowError> {
         let (authorized, charge, payment) = self
             .runner
-            .database
-            .transact(|txn| {
+            .store
+            .read(|txn| {
                 in_txn(async move {
                     let held = lock_in_txn(txn, escrow).await?;
                     Ok::<_, EscrowError>((held.escrow.payment.authorized, held.charge, held.payment_intent))
@@ -267,14 +276,15 @@ impl Timeouts {
         let charge = match (charge, payment) {
             (Some(charge), _) => Some(charge),
             (None, Some(payment)) => {
-                let read = stripe.read_payment_intent(&payment).await;
-                read.ok().and_then(|answer| answer.content.latest_charge)
+                let read = stripe.ask(Ask::AuthorizationEnd, |stripe| stripe.read_payment_intent(&payment));
+                read.await.ok().and_then(|answer| answer.content.latest_charge)
             }
             (None, None) => None,
         };
         let Some(charge) = charge else { return Ok(None) };
-        let read = stripe.read_charge(&charge).await;
+        let read = stripe.ask(Ask::AuthorizationEnd, |stripe| stripe.read_charge(&charge));
         Ok(read
+            .await
             .ok()
             .and_then(|answer| answer.content.capture_before)
             .map(UnixSeconds))

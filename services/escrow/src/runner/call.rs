@@ -24,6 +24,7 @@ use stripe_gateway::views::{ObjectView, Problem, ViewError};
 
 use super::Runner;
 use crate::change::Learned;
+use crate::steps::Ask;
 
 /// Of a lease this much is kept for writing the outcome down.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -37,6 +38,7 @@ pub(crate) struct Errand {
     pub(crate) call: Numbered,
     pub(crate) amount: Money,
     pub(crate) params: Params,
+    pub(crate) ask: Ask,
     pub(crate) metadata: Value,
 }
 
@@ -106,7 +108,8 @@ impl Runner {
         let Some(call) = encode(errand) else {
             return refused(ErrorCode::Unknown, 400, None);
         };
-        let outcome = self.stripe.send(call.within(lease.saturating_sub(MARGIN))).await;
+        let call = call.within(lease.saturating_sub(MARGIN));
+        let outcome = self.stripe.ask(errand.ask, |stripe| stripe.send(call)).await;
         let params = &errand.params;
         answered(outcome.read(|body| effect(body, params)))
     }

@@ -14,19 +14,17 @@ mod settle;
 
 use std::sync::Arc;
 
-use db::Database;
 use domain::escrow::operation::{Moment, Observation, Rules};
 use domain::escrow::retry::Jitter;
 use domain::time::UnixSeconds;
 use rand::Rng as _;
 use secrecy::SecretString;
 use service_kit::clock::Clock;
-use stripe_gateway::client::Client;
 use tokio::sync::Notify;
 
 use crate::change::Learned;
 use crate::error::EscrowError;
-use crate::steps::{Step, Steps};
+use crate::steps::{Ask, Commit, Store, Stripe};
 
 pub(crate) use pick::Picked;
 pub(crate) use settle::{Observed, observe_in_txn};
@@ -34,11 +32,10 @@ pub(crate) use settle::{Observed, observe_in_txn};
 /// Makes calls. Clones are the same runner.
 #[derive(Clone)]
 pub(crate) struct Runner {
-    pub(crate) database: Database,
+    pub(crate) store: Store,
     pub(crate) clock: Clock,
-    pub(crate) stripe: Client,
+    pub(crate) stripe: Stripe,
     pub(crate) rules: Rules,
-    pub(crate) steps: Steps,
     /// Wakes the relay, which sends the alerts that were written.
     pub(crate) relay: Arc<Notify>,
     /// Wakes the pool, for operations that were begun.
@@ -55,19 +52,17 @@ pub(crate) struct Told {
 impl Runner {
     /// Does what is to be done next about an operation, if anything is.
     pub(crate) async fn work(&self, operation: &str) -> Result<Told, EscrowError> {
-        let owner = db::escrow::operations::find_operation_owner(&self.database.conn().await?, operation).await?;
+        let owner = db::escrow::operations::find_operation_owner(&self.store.reader().await?, operation).await?;
         let owner = owner.ok_or(EscrowError::Missing)?;
         let picked = self.pick_up(operation, &owner).await?;
-        self.steps.after(Step::PickedUp).await;
         match picked {
-            Picked::Nothing => Ok(Told::default()),
+            Picked::Nothing | Picked::Over => Ok(Told::default()),
             Picked::NeedsCharge { payment_intent } => {
                 self.learn_charge(&owner, &payment_intent).await?;
                 Ok(Told::default())
             }
             Picked::Call(errand) => {
                 let made = self.make(&errand).await;
-                self.steps.after(Step::Called).await;
                 let observation = Observation::Answered {
                     call: errand.call,
                     answer: made.answer,
@@ -88,7 +83,6 @@ impl Runner {
                 let Some(found) = self.look(&search).await else {
                     return Ok(Told::default());
                 };
-                self.steps.after(Step::Looked).await;
                 let observation = Observation::Looked {
                     attempt: search.attempt,
                     began,
@@ -103,7 +97,10 @@ impl Runner {
 
     /// Reads what a payment is called at Stripe and keeps it.
     async fn learn_charge(&self, escrow: &str, payment_intent: &str) -> Result<(), EscrowError> {
-        let Ok(answer) = self.stripe.read_payment_intent(payment_intent).await else {
+        let read = self
+            .stripe
+            .ask(Ask::Charge, |stripe| stripe.read_payment_intent(payment_intent));
+        let Ok(answer) = read.await else {
             tracing::warn!(escrow, "the payment cannot be read, its transfers wait");
             return Ok(());
         };
@@ -112,8 +109,8 @@ impl Runner {
             charge: answer.content.latest_charge,
         };
         let now = self.clock.now();
-        self.database
-            .transact(|txn| {
+        self.store
+            .commit(Commit::ChargeLearned, |txn| {
                 let learned = learned.clone();
                 db::in_txn(async move {
                     let held = crate::change::lock_in_txn(txn, escrow).await?;

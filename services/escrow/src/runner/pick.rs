@@ -15,12 +15,15 @@ use super::look::Search;
 use super::settle::{Observed, report_in_txn};
 use crate::change::lock_in_txn;
 use crate::error::EscrowError;
+use crate::steps::{Ask, Commit};
 
 /// What is to be done about an operation.
 #[derive(Debug)]
 pub(crate) enum Picked {
     /// Nothing, or not now, or somebody else does it.
     Nothing,
+    /// The escrow does not want it any more, and it was not begun: it is over.
+    Over,
     /// Its payment's charge has to be known first.
     NeedsCharge {
         /// The payment.
@@ -35,8 +38,13 @@ pub(crate) enum Picked {
 impl Runner {
     /// Decides what is next and marks it as being done.
     pub(super) async fn pick_up(&self, operation: &str, escrow: &str) -> Result<Picked, EscrowError> {
-        self.database
-            .transact(|txn| in_txn(self.pick_up_in_txn(txn, operation, escrow)))
+        let name = |picked: &Picked| match picked {
+            Picked::Nothing | Picked::NeedsCharge { .. } => None,
+            Picked::Over => Some(Commit::LetGo),
+            Picked::Call(_) | Picked::Look(_) => Some(Commit::PickedUp),
+        };
+        self.store
+            .commit_as(name, |txn| in_txn(self.pick_up_in_txn(txn, operation, escrow)))
             .await
     }
 
@@ -83,12 +91,12 @@ impl Runner {
                         hold_operation_in_txn(txn, operation, now).await?;
                         return Ok(Picked::Nothing);
                     }
-                    None => Picked::Nothing,
+                    None => Picked::Over,
                 };
                 report_in_txn(txn, &held, &row, effects, &Observed::default(), now).await?;
                 let params = match &picked {
                     Picked::Call(errand) => Some(errand.params.to_string()),
-                    Picked::Nothing | Picked::NeedsCharge { .. } | Picked::Look(_) => None,
+                    Picked::Nothing | Picked::Over | Picked::NeedsCharge { .. } | Picked::Look(_) => None,
                 };
                 let record = CallRecord {
                     params: params.as_deref(),
@@ -144,6 +152,7 @@ fn errand(held: &HeldEscrow, row: &OperationRow, key: &str, call: Call) -> Resul
         call,
         amount: row.amount,
         params,
+        ask: Ask::of(&row.work),
         metadata: held.metadata.clone(),
     })))
 }

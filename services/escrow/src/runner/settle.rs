@@ -17,7 +17,7 @@ use super::Runner;
 use crate::change::{Applied, Cause, Learned, apply_in_txn, learn_in_txn, lock_in_txn};
 use crate::error::EscrowError;
 use crate::notices::{self, happened_twice, tell_in_txn};
-use crate::steps::Step;
+use crate::steps::Commit;
 
 /// What came with an observation.
 #[derive(Debug, Clone, Default)]
@@ -41,8 +41,8 @@ impl Runner {
         observed: &Observed,
     ) -> Result<(), EscrowError> {
         let (rules, moment, now) = (self.rules, self.moment(), self.clock.now());
-        self.database
-            .transact(|txn| {
+        self.store
+            .commit(Commit::Settled, |txn| {
                 in_txn(async move {
                     let held = lock_in_txn(txn, escrow).await?;
                     observe_in_txn(txn, &held, operation, observation, observed, (rules, moment, now))
@@ -53,7 +53,6 @@ impl Runner {
             .await?;
         self.relay.notify_one();
         self.pool.notify_one();
-        self.steps.after(Step::Settled).await;
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, headers, topology};
 use chrono::{DateTime, Utc};
 use domain::escrow::breaker::Limits;
-use escrow::{Escrow, EscrowConfig, Steps, Tuning};
+use escrow::{Escrow, EscrowConfig, Tuning};
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub struct World {
     // Fields are dropped in this order: escrow before what it is connected to.
-    escrows: Mutex<Vec<Escrow>>,
+    escrow: Option<Escrow>,
     pub publisher: Publisher,
     pub db: TestDb,
     pub broker: TestBroker,
@@ -69,11 +69,20 @@ pub fn in_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async { test(World::create(Steps::default()).await).await });
+    runtime.block_on(async { test(World::create().await).await });
 }
 
 impl World {
-    pub async fn create(steps: Steps) -> Self {
+    pub async fn create() -> Self {
+        let mut world = Self::bare(SimConfig::default()).await;
+        let escrow = world.start();
+        world.address = serve(&escrow, &world.stop);
+        world.escrow = Some(escrow);
+        world
+    }
+
+    /// A world in which no escrow is at work.
+    pub async fn bare(sim: SimConfig) -> Self {
         testkit::install_tls_provider();
         let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
         let publisher = Publisher::start(PublisherConfig {
@@ -82,48 +91,28 @@ impl World {
             ..PublisherConfig::new(BrokerConfig::new(broker.amqp_url(), "test"))
         });
         publisher.wait_ready(SOON).await.unwrap();
-        let sim = stripe_sim::start(SimConfig::default()).await.unwrap();
-        let clock = Clock::manual(Clock::System.now());
-        let stop = CancellationToken::new();
-        let first = start(&db, &broker, &sim, &clock, steps, &stop);
-        let address = serve(&first, &stop);
         Self {
-            escrows: Mutex::new(vec![first]),
+            escrow: None,
             sql: db.superuser().await,
             publisher,
             db,
             broker,
-            sim,
-            address,
-            clock,
+            sim: stripe_sim::start(sim).await.unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            clock: Clock::manual(Clock::System.now()),
             carried: Mutex::default(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            stop,
+            stop: CancellationToken::new(),
         }
     }
 
-    /// Drops what every instance has at work where it stands, as `kill -9` would, and starts another one.
-    pub async fn crash_and_restart(&mut self) {
-        let escrows = std::mem::take(&mut *self.escrows.lock().unwrap());
-        for escrow in escrows {
-            drop(tokio::time::timeout(Duration::ZERO, escrow.wait()).await);
-        }
-        self.start_another();
-        let escrow = self.escrows.lock().unwrap()[0].clone();
-        self.address = serve(&escrow, &self.stop);
-    }
-
-    /// One more instance, as a second process would be.
-    pub fn start_another(&self) {
-        let another = start(
-            &self.db,
-            &self.broker,
-            &self.sim,
-            &self.clock,
-            Steps::default(),
-            &self.stop,
-        );
-        self.escrows.lock().unwrap().push(another);
+    fn start(&self) -> Escrow {
+        let config = config(self.db.service_url(), self.broker.amqp_url(), &self.sim.base_url);
+        let tuning = Tuning {
+            has_timer: false,
+            ..Tuning::default()
+        };
+        Escrow::start(&config, self.clock.clone(), tuning, self.stop.child_token()).unwrap()
     }
 
     pub fn in_days(&self, days: i64) -> DateTime<Utc> {
@@ -357,18 +346,12 @@ impl World {
     }
 }
 
-fn start(
-    db: &TestDb,
-    broker: &TestBroker,
-    sim: &SimHandle,
-    clock: &Clock,
-    steps: Steps,
-    stop: &CancellationToken,
-) -> Escrow {
-    let base = ApiBase::parse(&sim.base_url).unwrap();
-    let config = EscrowConfig {
-        database_url: db.service_url().into(),
-        amqp_url: broker.amqp_url().into(),
+/// What an instance is told.
+pub fn config(database_url: String, amqp_url: String, stripe: &str) -> EscrowConfig {
+    let base = ApiBase::parse(stripe).unwrap();
+    EscrowConfig {
+        database_url: database_url.into(),
+        amqp_url: amqp_url.into(),
         jwt_secret: JWT_SECRET.to_owned().into(),
         reconcile_secret: None,
         livemode: false,
@@ -380,16 +363,10 @@ fn start(
             ..ClientConfig::new(base, KEY.to_owned().into(), Duration::from_secs(5), 0)
         },
         limits: Limits::default(),
-    };
-    let tuning = Tuning {
-        steps,
-        has_timer: false,
-        ..Tuning::default()
-    };
-    Escrow::start(&config, clock.clone(), tuning, stop.child_token()).unwrap()
+    }
 }
 
-fn serve(escrow: &Escrow, stop: &CancellationToken) -> SocketAddr {
+pub fn serve(escrow: &Escrow, stop: &CancellationToken) -> SocketAddr {
     let readiness = Readiness::new(stop.clone());
     let metrics = Metrics::install().unwrap();
     let routes = escrow.clone();
@@ -408,7 +385,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-fn service_token() -> String {
+pub fn service_token() -> String {
     let claims = Claims {
         sub: "shop".to_owned(),
         email: None,
