@@ -54,6 +54,8 @@ pub struct End {
     /// How often each operation was begun under a new key; another key is right only after a definite answer.
     attempts: Vec<Value>,
     book: Vec<Value>,
+    /// Payments at Stripe, made for each.
+    payments: Vec<usize>,
     /// Everything but Stripe's own acts and what workers tell of calls, with how often.
     acts: BTreeMap<String, i64>,
     alerts: BTreeMap<String, i64>,
@@ -63,7 +65,7 @@ pub struct End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = json!({
-            "escrows": self.escrows, "attempts": self.attempts, "book": self.book, "acts": self.acts, "alerts": self.alerts,
+            "escrows": self.escrows, "attempts": self.attempts, "book": self.book, "payments": self.payments, "acts": self.acts, "alerts": self.alerts,
             "ledger": self.ledger,
         });
         write!(f, "{shown}")
@@ -76,11 +78,21 @@ impl End {
             escrows: Vec::new(),
             attempts: Vec::new(),
             book: Vec::new(),
+            payments: Vec::new(),
             acts: BTreeMap::new(),
             alerts: BTreeMap::new(),
             ledger: problems(stage).await,
         };
+        let list = stage
+            .world
+            .stripe(Method::GET, "/v1/payment_intents?limit=100", &[])
+            .await;
         for id in &subject.escrows {
+            let made = list["data"].as_array().unwrap().iter();
+            end.payments.push(
+                made.filter(|payment| payment["metadata"]["escrow_id"] == id.as_str())
+                    .count(),
+            );
             let path = format!("/api/escrows/{id}");
             let shown = stage.request(Method::GET, &path, None, &Value::Null).await;
             end.attempts.push(sorted(&shown["operations"], |of| {

@@ -228,7 +228,10 @@ impl Stage {
             let left: i64 = self.world.sql.query_one(sql, &[]).await.unwrap().get(0);
             let is_back = self.deaths == usize::from(self.watch.is_struck());
             if left == 0 && is_back && self.watch.is_quiet_for(QUIET) {
-                return;
+                self.watch.disarm();
+                if self.deaths == usize::from(self.watch.is_struck()) {
+                    return;
+                }
             }
             self.pulse().await;
         }

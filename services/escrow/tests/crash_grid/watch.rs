@@ -116,6 +116,11 @@ impl Watch {
         self.state().record.clone()
     }
 
+    /// From here on nobody dies any more.
+    pub fn disarm(&self) {
+        self.state().target = None;
+    }
+
     pub fn is_struck(&self) -> bool {
         self.state().is_struck
     }
