@@ -14,6 +14,8 @@ use crate::stage::Stage;
 pub struct Subject {
     pub escrows: Vec<String>,
     pub accounts: Vec<String>,
+    /// So much time goes by that a call which was never made is found not to be there, and made under a new key.
+    pub keys_grow_old: bool,
 }
 
 impl Subject {
@@ -21,6 +23,7 @@ impl Subject {
         Self {
             escrows: vec![escrow.into()],
             accounts: accounts.iter().map(|account| (*account).clone()).collect(),
+            keys_grow_old: false,
         }
     }
 
@@ -100,6 +103,9 @@ impl End {
             }));
             end.escrows.push(escrow(subject, &shown));
             end.book.push(book(subject, &stage.world.book(id).await));
+        }
+        if subject.keys_grow_old {
+            end.attempts.clear();
         }
         let sql = "SELECT CASE WHEN action = 'alert' THEN reason END, concat_ws(' ', actor, action, escrow_id), count(*) \
                    FROM admin_actions WHERE escrow_id = ANY($1) \

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
-use super::{Scenario, fault, held_for_one, terms};
+use super::{Scenario, held_for_one, outage, terms};
 use crate::end::Subject;
 use crate::stage::Stage;
 use crate::support::unique;
@@ -77,7 +77,7 @@ pub fn scenarios() -> [Scenario; 4] {
             act: |stage, subject| {
                 async move {
                     // The call is lost on its way, and before it is made again its account is known to be unable.
-                    fault(stage, "POST", "/v1/transfers$", "lost_before").await;
+                    outage(stage, "POST", "/v1/transfers$", "lost_before").await;
                     stage.command(&subject.escrows[0], "release", &json!({})).await;
                     let begun = "SELECT count(*) FROM stripe_operations WHERE escrow_id = $1 AND status IN ('in_flight', 'unknown')";
                     stage.soon_count(begun, &subject.escrows[0], 1).await;
@@ -87,6 +87,7 @@ pub fn scenarios() -> [Scenario; 4] {
                     stage.tell(&lost, "connect").await;
                     let news = "SELECT count(*) FROM escrow_recipients WHERE escrow_id = $1 AND account_news";
                     stage.soon_count(news, &subject.escrows[0], 0).await;
+                    stage.clear_faults().await;
                     stage.until(&subject.escrows[0], "pending_user_setup").await;
                     stage.advance(Duration::from_secs(120)).await;
                     let event = account_updated(stage, account).await;

@@ -77,10 +77,17 @@ async fn pay_out(stage: &mut Stage, subject: Subject) -> Subject {
     subject
 }
 
-/// A call of the next ones of this kind goes wrong, as a part of the story.
+/// The next call of this kind goes wrong, as a part of the story.
 async fn fault(stage: &Stage, method: &str, path: &str, kind: &str) {
-    stage
-        .world
-        .fault(json!({"method": method, "path": path, "kind": kind}))
-        .await;
+    faults(stage, method, path, kind, 1).await;
+}
+
+/// Every call of this kind goes wrong until faults are cleared: how soon the next one is made is drawn, and may be at once.
+async fn outage(stage: &Stage, method: &str, path: &str, kind: &str) {
+    faults(stage, method, path, kind, 1_000).await;
+}
+
+async fn faults(stage: &Stage, method: &str, path: &str, kind: &str, times: u32) {
+    let fault = json!({"method": method, "path": path, "kind": kind, "times": times});
+    stage.world.fault(fault).await;
 }

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Scenario, fault, held, held_for_one, terms};
+use super::{Scenario, held, held_for_one, outage, terms};
 use crate::end::Subject;
 use crate::stage::Stage;
 use crate::support::unique;
@@ -72,13 +72,15 @@ pub fn scenarios() -> [Scenario; 7] {
             name: "release with an answer that is lost for longer than its key lives",
             has_timer: false,
             prepare: |stage| held_for_one(stage, "automatic").boxed_local(),
-            act: |stage, subject| {
+            act: |stage, mut subject| {
                 async move {
-                    fault(stage, "POST", "/v1/transfers$", "lost_after").await;
+                    subject.keys_grow_old = true;
+                    outage(stage, "POST", "/v1/transfers$", "lost_after").await;
                     stage.command(&subject.escrows[0], "release", &json!({})).await;
                     let unknown = "SELECT count(*) FROM stripe_operations WHERE escrow_id = $1 AND kind = 'transfer' \
                                    AND status IN ('in_flight', 'unknown')";
                     stage.soon_count(unknown, &subject.escrows[0], 1).await;
+                    stage.clear_faults().await;
                     stage.advance(Duration::from_secs(21 * 3_600)).await;
                     stage.until(&subject.escrows[0], "distributed").await;
                     subject

@@ -100,6 +100,7 @@ async fn expired(stage: &mut Stage, capture: &str, amounts: &[i64]) -> Subject {
     let mut subject = Subject {
         escrows: Vec::new(),
         accounts: vec![account.clone()],
+        ..Subject::default()
     };
     for amount in amounts {
         let mut terms = terms(stage, &[&account], capture);
