@@ -24,6 +24,7 @@ mod request;
 mod runner;
 mod steps;
 mod timeouts;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,6 +187,7 @@ impl Escrow {
         work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
         work.spawn(pool::work(runner.clone(), stop.clone()));
         work.spawn(pool::tell(runner.clone(), news, stop.clone()));
+        work.spawn(waiting::work(decider, stop.clone()));
         if tuning.has_timer {
             work.spawn(pool::tick(timeouts.clone(), stop));
         }

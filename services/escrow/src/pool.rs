@@ -7,14 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{headers, topology};
 use db::escrow::breaker::sum_held;
-use db::escrow::inbox::{WaitingEvent, find_waiting_events_in_txn};
 use db::escrow::jobs::take_slot;
 use db::escrow::operations::list_due_operations;
-use db::in_txn;
-use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
-use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const NEWS_EVERY: Duration = Duration::from_secs(5);
 /// Authorisations, time-outs and the gauge are looked after this often.
 const TICK: Duration = Duration::from_secs(30);
-/// Thin events that are sent back in one round: as many as the consumers can look at before the next, also while Stripe is slow.
-const SENT_BACK: i64 = 5;
 /// Seconds between two runs of time-outs, of all replicas: two of them are the 20 minutes that an escrow may be late.
 const TIMEOUTS_EVERY: i64 = 600;
 
@@ -124,7 +117,6 @@ async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Re
     timeouts.secure().await?;
     let runner = &timeouts.runner;
     let now = runner.clock.now();
-    send_back(runner).await?;
     let conn = runner.database.conn().await?;
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
     let is_ours = take_slot(&conn, "escrow_timeouts", slot, now).await?;
@@ -149,39 +141,5 @@ fn show_held(held: Vec<(String, i64)>, currencies: &mut BTreeSet<String>) {
             reason = "a gauge is a float, and nobody holds 2^53 minor units"
         )]
         metrics::gauge!("holdfast_escrow_held_minor_units", "currency" => currency.clone()).set(minor as f64);
-    }
-}
-
-/// Sends thin events back whose objects could not be read from Stripe.
-async fn send_back(runner: &Runner) -> Result<(), EscrowError> {
-    let sent = runner
-        .database
-        .transact(|txn| {
-            in_txn(async move {
-                let waiting = find_waiting_events_in_txn(txn, SENT_BACK).await?;
-                let rows: Vec<NewOutboxRow> = waiting.into_iter().map(decide_again).collect();
-                insert_outbox_in_txn(txn, &rows).await?;
-                Ok::<_, EscrowError>(rows.len())
-            })
-        })
-        .await?;
-    if sent > 0 {
-        runner.relay.notify_one();
-    }
-    Ok(())
-}
-
-/// An event on its way back into escrow's own queue. Its row still says that it waits, so that it is no repeat.
-fn decide_again(event: WaitingEvent) -> NewOutboxRow {
-    NewOutboxRow {
-        exchange: String::new(),
-        routing_key: topology::ESCROW_EVENTS.to_owned(),
-        message_id: event.event_id,
-        kind: event.kind,
-        headers: json!({
-            headers::ENDPOINT: event.endpoint,
-            headers::RECEIVED_AT: event.received_at.to_rfc3339(),
-        }),
-        payload: event.payload,
     }
 }
