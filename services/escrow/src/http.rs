@@ -20,7 +20,7 @@ use service_kit::secret::SharedSecret;
 use uuid::Uuid;
 
 use crate::accounts::{UnknownAccount, check_accounts};
-use crate::command::{Order, find, order};
+use crate::command::{By, Order, find, order};
 use crate::create::{Created, create};
 use crate::error::EscrowError;
 use crate::request::{EscrowRequest, invalid, refund_amount};
@@ -197,6 +197,7 @@ async fn command(
     });
     let ordered = Order {
         escrow,
+        by: By::Person,
         actor: &actor,
         action,
         keyed,
