@@ -4,13 +4,13 @@
 //! Escrows are made and paid as in life: by HTTP, through the simulator, whose webhooks go through ingest and the broker. A release
 //! of these is one call, a transfer. In each round the bare calls come first, by as many workers as escrow has; then escrow.
 
-mod book;
 mod market;
 mod report;
 mod scans;
 
 use std::time::Duration;
 
+use anyhow::Context;
 use provision::Say;
 use serde::Serialize;
 
@@ -113,7 +113,9 @@ async fn in_market(stage: &Stage, market: &Market, plan: Plan, say: Say<'_>) -> 
     for size in [None, Some(MANY)] {
         if let Some(many) = size {
             say(&format!("filling the table with {many} escrows"));
-            book::fill(&stage.sql, many).await?;
+            testkit::fill_escrows(&stage.sql, many)
+                .await
+                .context("filling the table")?;
         }
         let mut rounds = Vec::new();
         for _ in 0..plan.rounds {
@@ -124,12 +126,21 @@ async fn in_market(stage: &Stage, market: &Market, plan: Plan, say: Say<'_>) -> 
         }
         let scans = scans::measure(stage).await?;
         sizes.push(Size {
-            escrows: book::count(&stage.sql).await?,
+            escrows: count(stage).await?,
             rounds,
             scans,
         });
     }
     Ok(Report { slow, sizes })
+}
+
+/// Rows in the table.
+async fn count(stage: &Stage) -> anyhow::Result<i64> {
+    let row = stage
+        .sql
+        .query_one("SELECT count(*) FROM escrow_transactions", &[])
+        .await;
+    Ok(row.context("counting escrows")?.get(0))
 }
 
 fn tell(say: Say<'_>, what: &str, round: &Round) {
