@@ -10,10 +10,10 @@ use domain::billing::register::Subscription;
 use domain::billing::subscription::{Rank, Snapshots};
 use domain::ids::{CheckoutSessionId, InvoiceId, SubscriptionId};
 use domain::time::UnixSeconds;
-use serde_json::Value;
 use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 
-use super::observation_json::{from_json, to_json};
+use super::observation_json::{Stored, from_json, to_json};
 use super::{corrupt, execute, query};
 use crate::DbError;
 use crate::error::During as _;
@@ -82,7 +82,8 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
     let id: String = row.get("stripe_subscription_id");
     let rank: Option<i16> = row.get("snapshot_rank");
     let at: Option<i64> = row.get("snapshot_at");
-    let observations: Option<Value> = row.get("observations");
+    let observations: Option<Json<Vec<Stored>>> =
+        row.try_get("observations").map_err(|_| corrupt("observations"))?;
     let snapshots = match (rank, at, observations) {
         (Some(rank), Some(at), Some(observations)) => {
             let rank = Rank::from_number(rank).ok_or_else(|| corrupt("snapshot_rank"))?;
@@ -117,20 +118,14 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
 pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[SubscriptionRow]) -> Result<u64, DbError> {
     let mut sorted: Vec<&SubscriptionRow> = rows.iter().collect();
     sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let snapshots = |row: &SubscriptionRow| row.subscription.snapshots.clone();
+    let snapshots = || sorted.iter().map(|row| row.subscription.snapshots.as_ref());
     let ids: Vec<&str> = sorted.iter().map(|row| row.id.as_str()).collect();
     let clients: Vec<&str> = sorted.iter().map(|row| row.client.as_str()).collect();
     let orgs: Vec<&str> = sorted.iter().map(|row| row.org.as_str()).collect();
     let customers: Vec<&str> = sorted.iter().map(|row| row.customer.as_str()).collect();
-    let ranks: Vec<Option<i16>> = sorted
-        .iter()
-        .map(|row| snapshots(row).map(|s| s.rank().number()))
-        .collect();
-    let times: Vec<Option<i64>> = sorted.iter().map(|row| snapshots(row).map(|s| s.at().0)).collect();
-    let observations: Vec<Option<Value>> = sorted
-        .iter()
-        .map(|row| snapshots(row).map(|s| to_json(s.tied())))
-        .collect();
+    let ranks: Vec<Option<i16>> = snapshots().map(|snapshots| Some(snapshots?.rank().number())).collect();
+    let times: Vec<Option<i64>> = snapshots().map(|snapshots| Some(snapshots?.at().0)).collect();
+    let observations: Vec<Option<Json<Vec<Stored>>>> = snapshots().map(|snapshots| Some(to_json(snapshots?.tied()))).collect();
     let mut statuses: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
     let mut prices: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
     let mut period_ends: Vec<Option<DateTime<Utc>>> = Vec::with_capacity(sorted.len());

@@ -209,6 +209,6 @@ fn new_decision<'j>(judged: &'j Judged<'_>, rules: Rules) -> NewDecision<'j> {
             .decision
             .transition
             .map(|change| (change.from.as_str(), change.to.as_str())),
-        details: judged.details.clone(),
+        details: &judged.details,
     }
 }
