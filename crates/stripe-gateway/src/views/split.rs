@@ -14,7 +14,7 @@ pub(super) type Member<'a> = (Cow<'a, str>, &'a str);
 /// The members of an object in their order; none where it is no object, or a name has half a surrogate pair.
 pub(super) fn members(object: &str) -> Option<Vec<Member<'_>>> {
     let mut rest = Rest { text: object, at: 0 };
-    let mut members = Vec::with_capacity(16);
+    let mut members = Vec::with_capacity(24);
     rest.take(b'{')?;
     if rest.take(b'}').is_some() {
         return Some(members);
@@ -71,9 +71,18 @@ impl<'a> Rest<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    /// Bodies are indented: a third of them is blanks, most of them in a row.
     fn skip_blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
+        const INDENT: &[u8; 8] = b"        ";
+        loop {
+            let ahead = self.text.as_bytes().get(self.at..self.at + INDENT.len());
+            if ahead.is_some_and(|ahead| ahead == INDENT) {
+                self.at += INDENT.len();
+            } else if matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+                self.at += 1;
+            } else {
+                return;
+            }
         }
     }
 
@@ -128,6 +137,10 @@ impl<'a> Rest<'a> {
                 }
                 b'{' | b'[' => depth += 1,
                 b'}' | b']' => depth = depth.checked_sub(1)?,
+                b'\n' => {
+                    self.skip_blanks();
+                    continue;
+                }
                 _ => {}
             }
             self.at += 1;
@@ -157,7 +170,13 @@ mod tests {
         let list = "[ {\"]\":[]} , null ]";
         assert_eq!(
             found,
-            [("a", "1.50e3"), ("bA", "\"x\\\"}\""), ("c", list), ("d", "{}"), ("", "true")]
+            [
+                ("a", "1.50e3"),
+                ("bA", "\"x\\\"}\""),
+                ("c", list),
+                ("d", "{}"),
+                ("", "true")
+            ]
         );
         assert_eq!(items(list).unwrap(), ["{\"]\":[]}", "null"]);
         assert_eq!(items(" [ ] ").unwrap(), Vec::<&str>::new());
@@ -167,8 +186,22 @@ mod tests {
     #[test]
     fn what_is_no_json_is_none_and_no_panic() {
         for text in [
-            "", "{", "}", "[", "{\"", "{\"a", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":[", "{\"a\":\"\\", "{\"a\":,}", "{:1}", "{\"\\ud800\":1}",
-            "\u{e9}", "{\"a\":}]",
+            "",
+            "{",
+            "}",
+            "[",
+            "{\"",
+            "{\"a",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":[",
+            "{\"a\":\"\\",
+            "{\"a\":,}",
+            "{:1}",
+            "{\"\\ud800\":1}",
+            "\u{e9}",
+            "{\"a\":}]",
         ] {
             assert!(members(text).is_none(), "{text}");
         }
