@@ -10,7 +10,8 @@ use db::billing::inbox::{
     update_events_in_txn,
 };
 use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
-use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn, upsert_subscriptions_in_txn};
+use db::billing::registers::{update_subscriptions_in_txn, upsert_subscriptions_in_txn};
+use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{DbError, TransactError as _, Transaction};
 use domain::billing::decision::Guard;
@@ -91,7 +92,7 @@ async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), B
 }
 
 async fn write_registers(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
-    let mut registers = Vec::new();
+    let (mut known, mut new) = (Vec::new(), Vec::new());
     for held in judge.known.clients.values() {
         for (id, customer) in &held.touched {
             let Some(subscription) = held.client.subscriptions.get(id) else {
@@ -100,21 +101,27 @@ async fn write_registers(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(),
             if held.is_stored(id, subscription) {
                 continue;
             }
-            registers.push(SubscriptionRow {
+            let register = SubscriptionRow {
                 id: id.clone(),
                 client: held.row.client_id.to_string(),
                 org: held.row.org_id.clone(),
                 customer: customer.clone(),
                 subscription: subscription.clone(),
-            });
+            };
+            if held.is_known(id) {
+                known.push(register);
+            } else {
+                new.push(register);
+            }
         }
     }
-    if !registers.is_empty() {
-        all_or_raced(
-            upsert_subscriptions_in_txn(txn, &registers).await?,
-            registers.len(),
-            "a subscription",
-        )?;
+    if !known.is_empty() {
+        let written = update_subscriptions_in_txn(txn, &known).await?;
+        all_or_raced(written, known.len(), "a subscription")?;
+    }
+    if !new.is_empty() {
+        let written = upsert_subscriptions_in_txn(txn, &new).await?;
+        all_or_raced(written, new.len(), "a subscription")?;
     }
     Ok(())
 }
@@ -223,6 +230,6 @@ fn new_decision<'j>(judged: &'j Judged<'_>, rules: Rules) -> NewDecision<'j> {
             .decision
             .transition
             .map(|change| (change.from.as_str(), change.to.as_str())),
-        details: judged.details.clone(),
+        details: &judged.details,
     }
 }
