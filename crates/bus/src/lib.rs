@@ -13,6 +13,7 @@ mod backlog;
 mod connection;
 pub mod consumer;
 mod database;
+pub mod depths;
 pub mod headers;
 mod incoming;
 mod outbox;

@@ -32,13 +32,14 @@ async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner(
         topology::ESCROW_EVENTS,
         topology::ARCHIVE_EVENTS,
     );
-    let cases: [(&str, &[&str]); 25] = [
+    let cases: [(&str, &[&str]); 26] = [
         ("platform.customer.subscription.updated", &[billing]),
         ("platform.customer.subscription.trial_will_end", &[billing]),
         ("platform.invoice.paid", &[billing]),
         ("platform.v1.invoice.paid", &[billing]),
         ("platform.checkout.session.async_payment_failed", &[billing]),
-        ("platform.charge.refund.updated", &[billing]),
+        ("platform.charge.refund.updated", &[billing, escrow]),
+        ("platform.refund.failed", &[billing, escrow]),
         ("platform.refund.created", &[billing]),
         ("platform.charge.refunded", &[billing, escrow]),
         ("platform.charge.dispute.created", &[billing, escrow]),

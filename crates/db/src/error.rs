@@ -59,6 +59,13 @@ impl DbError {
         })
     }
 
+    /// Whether the statement was refused only because one before it in the same transaction was.
+    #[must_use]
+    pub fn is_consequence(&self) -> bool {
+        self.code()
+            .is_some_and(|code| *code == SqlState::IN_FAILED_SQL_TRANSACTION)
+    }
+
     /// The SQLSTATE that Postgres gave, where it answered.
     #[must_use]
     pub fn code(&self) -> Option<&SqlState> {

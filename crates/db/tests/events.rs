@@ -126,7 +126,10 @@ async fn events_of_far_times_are_kept_in_the_default_partition_and_counted() {
     ];
     assert_eq!(archive_events(&conn, &batch).await.unwrap(), 3);
     let counts = default_partition_count(&conn).await.unwrap();
-    assert_eq!(counts, [("billing_events", 2), ("billing_decisions", 0)]);
+    assert_eq!(
+        counts,
+        [("billing_events", 2), ("billing_decisions", 0), ("admin_actions", 0)]
+    );
     assert!(find_event(&conn, "evt_far").await.unwrap().is_some());
     assert_eq!(
         ensure_partitions(&conn).await.unwrap(),

@@ -45,6 +45,30 @@ const ROWS: &str = "
             VALUES (gen_random_uuid(), 'test:a', 'test', 'info', 'a', 'a', now(), now());
     END $$";
 
+/// A row in every table of escrow, of which a tenant sees none.
+const ESCROW_ROWS: &str = "
+    BEGIN;
+    INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, created_by,
+                                     created_at, updated_at)
+        VALUES ('esc_1', 'awaiting_payment', 'eur', 100, 10, 'manual', 'refuse', now(), 'service:x', now(), now());
+    INSERT INTO escrow_recipients (escrow_id, position, account, amount, status) VALUES ('esc_1', 0, 'acct_1', 90, 'waiting');
+    INSERT INTO escrow_transfers (transfer_id, escrow_id, account, amount) VALUES ('tr_1', 'esc_1', 'acct_1', 90);
+    INSERT INTO escrow_disputes (dispute_id, escrow_id, stage, amount) VALUES ('du_1', 'esc_1', 'open', 100);
+    INSERT INTO escrow_accounts (account, readiness, seen_at) VALUES ('acct_1', 'ready', 1);
+    INSERT INTO stripe_operations (id, escrow_id, number, kind, amount, currency, status, attempt, calls, key_since, last_call, failures,
+                                   created_at, updated_at)
+        VALUES ('esc_1_0', 'esc_1', 0, 'create_payment', 100, 'eur', 'intended', 0, 0, now(), now(), 0, now(), now());
+    INSERT INTO ledger_transactions (id, escrow_id, kind, currency, version, position, posted_at)
+        VALUES ('00000000-0000-0000-0000-000000000001', 'esc_1', 'capture', 'eur', 1, 0, now());
+    INSERT INTO ledger_entries (transaction_id, line, escrow_id, account, amount, currency)
+        VALUES ('00000000-0000-0000-0000-000000000001', 0, 'esc_1', 'clearing', 100, 'eur'),
+               ('00000000-0000-0000-0000-000000000001', 1, 'esc_1', 'escrow', -100, 'eur');
+    INSERT INTO admin_actions (id, at, actor, action) VALUES (gen_random_uuid(), now(), 'worker', 'x');
+    INSERT INTO idempotency_keys (scope, key, request_hash, created_at, expires_at) VALUES ('x', 'x', 'x', now(), now());
+    INSERT INTO refund_breaker_days (day) VALUES (current_date);
+    INSERT INTO job_slots (job, slot, started_at) VALUES ('x', 1, now());
+    COMMIT";
+
 const SHARED: [&str; 12] = [
     "billing_charges",
     "billing_checkout_sessions",
@@ -79,7 +103,9 @@ async fn tables(admin: &Client) -> Vec<Table> {
 
 async fn furnished() -> TestDb {
     let test = TestDb::create().await;
-    test.superuser().await.batch_execute(ROWS).await.unwrap();
+    let admin = test.superuser().await;
+    admin.batch_execute(ROWS).await.unwrap();
+    admin.batch_execute(ESCROW_ROWS).await.unwrap();
     test
 }
 
@@ -207,17 +233,29 @@ async fn a_tenant_writes_to_no_table_and_no_partition() {
 async fn what_is_append_only_is_so_for_the_service_role_too() {
     let test = furnished().await;
     let service = test.service().await;
-    for table in ["billing_decisions", "billing_customers", "schema_migrations"] {
-        let update = if table == "schema_migrations" {
-            "name = ''"
-        } else {
-            "org_id = 'x'"
-        };
+    for (table, update) in [
+        ("billing_decisions", "org_id = 'x'"),
+        ("billing_customers", "org_id = 'x'"),
+        ("schema_migrations", "name = ''"),
+        ("ledger_transactions", "kind = 'refund'"),
+        ("ledger_entries", "amount = 1"),
+        ("admin_actions", "actor = 'somebody'"),
+    ] {
         assert_refused(&service, &format!("UPDATE {table} SET {update}")).await;
         assert_refused(&service, &format!("DELETE FROM {table}")).await;
         assert_refused(&service, &format!("TRUNCATE {table}")).await;
     }
-    for table in ["billing_events", "client_billing", "billing_alerts", "organizations"] {
+    for table in [
+        "billing_events",
+        "client_billing",
+        "billing_alerts",
+        "organizations",
+        "escrow_transactions",
+        "escrow_recipients",
+        "escrow_transfers",
+        "escrow_disputes",
+        "stripe_operations",
+    ] {
         assert_refused(&service, &format!("DELETE FROM {table}")).await;
     }
     assert_refused(&service, "UPDATE outbox SET payload = '{}'").await;

@@ -15,12 +15,14 @@
 mod broker;
 mod database;
 mod env;
+mod escrows;
 mod private_broker;
 mod template;
 mod wait;
 
 pub use broker::{QueueStats, TestBroker};
 pub use database::TestDb;
+pub use escrows::fill_escrows;
 pub use private_broker::PrivateBroker;
 pub use wait::{eventually, eventually_some};
 

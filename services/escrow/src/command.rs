@@ -6,6 +6,7 @@ use db::escrow::held::{HeldEscrow, Lock, lock_escrow_in_txn};
 use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
 use db::escrow::operations::list_operations_in_txn;
 use db::{Transaction, in_txn};
+use domain::escrow::decide::Reason;
 use domain::escrow::input::{Command, Input};
 use domain::escrow::operation::{Observation, Status};
 use serde_json::Value;
@@ -18,10 +19,20 @@ use crate::error::EscrowError;
 use crate::runner::{Observed, Runner, observe_in_txn};
 use crate::steps::{Commit, Store};
 
+/// Whose wish a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A person, or a system of theirs: need not sit a delay out, and decides where calls were given up.
+    Person,
+    /// The retry service, for calls whose delay is over.
+    RetryService,
+}
+
 /// Who commands, and under which key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Order<'a> {
     pub(crate) escrow: &'a str,
+    pub(crate) by: By,
     pub(crate) actor: &'a str,
     /// The word in the audit trail.
     pub(crate) action: &'a str,
@@ -90,7 +101,7 @@ async fn order_in_txn(
     // A recipient that is known not to be able to receive is not tried.
     let held = hear_news_in_txn(txn, lock_in_txn(txn, order.escrow).await?, now).await?;
     let held = match command {
-        Command::Retry { job } => send_on_in_txn(txn, runner, &held, *job, now).await?,
+        Command::Retry { job } => retried_in_txn(txn, runner, &held, order.by, *job, now).await?,
         Command::Release
         | Command::Refund(_)
         | Command::Expire
@@ -124,22 +135,33 @@ async fn order_in_txn(
     })
 }
 
-/// A call that waits for a person is sent on by one.
-async fn send_on_in_txn(
+/// A call that waits, for a delay to end or for a person, is sent on by a person; the retry service leaves one alone that was given up.
+async fn retried_in_txn(
     txn: &Transaction<'_>,
     runner: &Runner,
     held: &HeldEscrow,
+    by: By,
     job: u32,
     now: DateTime<Utc>,
 ) -> Result<HeldEscrow, EscrowError> {
-    let id = held.escrow.terms.id.as_str();
-    let operations = list_operations_in_txn(txn, id).await?;
+    let operations = list_operations_in_txn(txn, held.escrow.terms.id.as_str()).await?;
     let waiting = operations.iter().find(|row| row.number == job && row.job.is_some());
-    match waiting.map(|row| (&row.operation.status, row.operation.id.as_str())) {
-        Some((Status::FailedPermanent { .. }, operation)) => {
-            let rules = (runner.rules, runner.moment(), now);
+    let Some(row) = waiting else {
+        return Ok(held.clone());
+    };
+    match (&row.operation.status, by) {
+        (Status::FailedPermanent { .. } | Status::FailedTransient { .. }, By::Person) => {
+            let (rules, operation) = ((runner.rules, runner.moment(), now), row.operation.id.as_str());
             observe_in_txn(txn, held, operation, &Observation::SentOn, &Observed::default(), rules).await
         }
-        Some(_) | None => Ok(held.clone()),
+        (Status::FailedPermanent { .. }, By::RetryService) => Err(EscrowError::Refused {
+            reason: Reason::NothingToRetry,
+            status: held.escrow.status,
+        }),
+        (Status::FailedTransient { .. }, By::RetryService)
+        | (
+            Status::Intended | Status::InFlight { .. } | Status::Succeeded { .. } | Status::Unknown { .. },
+            By::Person | By::RetryService,
+        ) => Ok(held.clone()),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::accounts::ReadAccountError;
-use crate::command::{Order, order};
+use crate::command::{By, Order, order};
 use crate::error::EscrowError;
 use crate::runner::Runner;
 
@@ -105,6 +105,7 @@ impl Commands {
         };
         let ordered = Order {
             escrow: &command.escrow_id,
+            by: By::RetryService,
             actor: "retry",
             action: "retry",
             keyed: None,

@@ -8,10 +8,10 @@ use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use db::escrow::accounts::upsert_account_in_txn;
 use db::escrow::held::HeldEscrow;
 use db::escrow::inbox::{EventOutcome, mark_event_in_txn, set_event_outcome_in_txn};
-use db::escrow::owners::{find_owner_in_txn, is_recipient_anywhere};
+use db::escrow::owners::{Names, find_owner_in_txn, is_recipient_anywhere};
 use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
-use domain::escrow::input::Input;
+use domain::escrow::input::{Fact, Input};
 use domain::escrow::operation::Observation;
 use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::accounts::snapshot;
 use crate::change::{Applied, Cause, apply_in_txn, lock_in_txn};
 use crate::error::EscrowError;
-use crate::notices::tell_in_txn;
+use crate::notices::{self, tell_in_txn};
 use crate::reading::{About, Content, Reading, of_related, read};
 use crate::runner::{Observed, Runner, observe_in_txn};
 use crate::steps::{Ask, Commit};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decided {
+pub(crate) enum Decided {
     /// It was decided before.
     Repeat,
     /// This became of it.
@@ -74,22 +74,48 @@ impl Decider {
             Ok(reading) => reading,
             Err(reason) => return Ok(Verdict::Park { reason }),
         };
-        self.hydrate(&mut reading).await;
-        let decided = self.decide(&reading).await.map_err(|error| match &error {
-            EscrowError::Database(error) => BatchError::of_database(error),
-            EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Refused { .. } | EscrowError::KeyReused => {
-                BatchError::failed(&error)
-            }
-        })?;
-        record(&reading, decided);
+        self.hydrate(&mut reading).await.map_err(|error| failed(&error))?;
+        let decided = self.decide(&reading).await.map_err(|error| failed(&error))?;
         Ok(match (decided, reading.content) {
             (Decided::As(_), Content::Unreadable(reason)) => Verdict::Park { reason },
             (Decided::As(_) | Decided::Repeat, _) => Verdict::Done,
         })
     }
 
-    /// Reads what a thin event points to. While Stripe cannot be asked its event waits in the inbox, and is sent back by the timer.
-    async fn hydrate(&self, reading: &mut Reading<'_>) {
+    /// Reads from Stripe what an event does not say: the object that a thin one points to, and whose payment a dispute is about where
+    /// the payment is not known here. While Stripe cannot be asked the event waits in the inbox, and is looked at again by `waiting`.
+    pub(crate) async fn hydrate(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
+        self.read_pointer(reading).await;
+        let Content::About(about) = &mut reading.content else {
+            return Ok(());
+        };
+        if !matches!(about.fact, Fact::Disputed { .. }) || self.has_owner(&about.names).await? {
+            return Ok(());
+        }
+        let Some(payment) = about.names.payment_intent.clone() else {
+            return Ok(());
+        };
+        let read = self.runner.stripe.ask(Ask::EventObject, |stripe| {
+            timeout(PATIENCE, stripe.read_payment_intent(&payment))
+        });
+        match read.await {
+            Ok(Ok(answer)) => about.belongs_to(&answer.content),
+            Ok(Err(error)) if !error.is_transient() => {}
+            Ok(Err(_)) | Err(_) => reading.content = Content::Waiting,
+        }
+        Ok(())
+    }
+
+    async fn has_owner(&self, names: &Names) -> Result<bool, EscrowError> {
+        let owner = self
+            .runner
+            .store
+            .read(|txn| in_txn(async move { Ok::<_, EscrowError>(find_owner_in_txn(txn, names).await?) }))
+            .await?;
+        Ok(owner.is_some())
+    }
+
+    async fn read_pointer(&self, reading: &mut Reading<'_>) {
         let stripe = &self.runner.stripe;
         let content = match &reading.content {
             Content::Pointer { kind, url } => {
@@ -114,6 +140,7 @@ impl Decider {
             | Content::Waiting
             | Content::Account(_)
             | Content::PayoutFailed(_)
+            | Content::RefundFailed { .. }
             | Content::About(_) => return,
         };
         reading.content = match content {
@@ -125,7 +152,8 @@ impl Decider {
         };
     }
 
-    async fn decide(&self, reading: &Reading<'_>) -> Result<Decided, EscrowError> {
+    /// Decides an event as it is read, and counts it.
+    pub(crate) async fn decide(&self, reading: &Reading<'_>) -> Result<Decided, EscrowError> {
         let mut races = 0;
         loop {
             let decided = self.runner.store.commit_if(
@@ -136,10 +164,12 @@ impl Decider {
             match decided.await {
                 Err(error) if error.is_race() && races < MAX_RACES => races += 1,
                 decided => {
-                    if let (Ok(_), Content::Account(_)) = (&decided, &reading.content) {
+                    let decided = decided?;
+                    if let Content::Account(_) = &reading.content {
                         self.news.notify_one();
                     }
-                    return decided;
+                    record(reading, decided);
+                    return Ok(decided);
                 }
             }
         }
@@ -155,6 +185,7 @@ impl Decider {
             | Content::AccountPointer(_)
             | Content::Account(_)
             | Content::PayoutFailed(_)
+            | Content::RefundFailed { .. }
             | Content::About(_) => outcome("applied", "applied"),
         };
         if !mark_event_in_txn(txn, &event, first).await? {
@@ -184,6 +215,14 @@ impl Decider {
                     outcome("ignored", "not_a_recipient")
                 }
             }
+            Content::RefundFailed { refund, names } => match find_owner_in_txn(txn, names).await? {
+                Some(escrow) => {
+                    let alert = notices::refund_came_back(&escrow, refund);
+                    tell_in_txn(txn, Some(&escrow), vec![alert], self.runner.clock.now()).await?;
+                    first
+                }
+                None => outcome("ignored", "not_an_escrow"),
+            },
             Content::About(about) => self.about_in_txn(txn, &reading.kind, about).await?,
         };
         if last != first {
@@ -249,6 +288,15 @@ impl Decider {
         let observation = Observation::Seen(object.clone());
         let rules = (self.runner.rules, self.runner.moment(), self.runner.clock.now());
         observe_in_txn(txn, &held, operation, &observation, &Observed::default(), rules).await
+    }
+}
+
+fn failed(error: &EscrowError) -> BatchError {
+    match error {
+        EscrowError::Database(error) => BatchError::of_database(error),
+        EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Refused { .. } | EscrowError::KeyReused => {
+            BatchError::failed(error)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/api/escrows`: create, show, release, refund, retry, and the run of time-outs.
+//! `/api/escrows`: create, show, release, refund, retry, bear a loss, and the run of time-outs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use db::escrow::idempotency::Keyed;
 use domain::escrow::decide::Reason;
 use domain::escrow::input::Command;
 use domain::escrow::state::EscrowStatus;
-use domain::ids::{self, EscrowId};
+use domain::ids::{self, AccountId, EscrowId};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, bearer, require_secret};
 use service_kit::problem::Problem;
@@ -20,7 +20,7 @@ use service_kit::secret::SharedSecret;
 use uuid::Uuid;
 
 use crate::accounts::{UnknownAccount, check_accounts};
-use crate::command::{Order, find, order};
+use crate::command::{By, Order, find, order};
 use crate::create::{Created, create};
 use crate::error::EscrowError;
 use crate::request::{EscrowRequest, invalid, refund_amount};
@@ -55,7 +55,8 @@ impl Desk {
             .service(resource("/api/escrows/{id}").route(web::get().to(get_escrow)))
             .service(resource("/api/escrows/{id}/release").route(web::post().to(post_release)))
             .service(resource("/api/escrows/{id}/refund").route(web::post().to(post_refund)))
-            .service(resource("/api/escrows/{id}/operations/{number}/retry").route(web::post().to(post_retry)));
+            .service(resource("/api/escrows/{id}/operations/{number}/retry").route(web::post().to(post_retry)))
+            .service(resource("/api/escrows/{id}/recipients/{account}/bear-loss").route(web::post().to(post_bear_loss)));
     }
 }
 
@@ -163,6 +164,19 @@ async fn post_retry(
     .await
 }
 
+async fn post_bear_loss(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    let (id, account) = path.into_inner();
+    let bear_loss = AccountId::parse(account.as_str())
+        .map(Command::BearLoss)
+        .map_err(|_| Problem::not_found("There is no such recipient."))?;
+    command(&desk, &caller, &request, valid(&id)?, "bear_loss", &account, &bear_loss).await
+}
+
 async fn command(
     desk: &Desk,
     caller: &Principal,
@@ -183,6 +197,7 @@ async fn command(
     });
     let ordered = Order {
         escrow,
+        by: By::Person,
         actor: &actor,
         action,
         keyed,

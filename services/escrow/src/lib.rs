@@ -24,6 +24,7 @@ mod request;
 mod runner;
 mod steps;
 mod timeouts;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,8 +105,10 @@ pub struct Pace {
     pub relay: Duration,
     /// News of accounts.
     pub news: Duration,
-    /// Authorisations, time-outs and thin events that wait.
+    /// Authorisations and time-outs.
     pub timer: Duration,
+    /// Events that wait for Stripe.
+    pub waiting: Duration,
 }
 
 impl Default for Pace {
@@ -115,6 +118,7 @@ impl Default for Pace {
             relay: Duration::from_secs(1),
             news: Duration::from_secs(5),
             timer: Duration::from_secs(30),
+            waiting: Duration::from_secs(5),
         }
     }
 }
@@ -211,6 +215,7 @@ impl Escrow {
         work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
         work.spawn(pool::work(runner.clone(), tuning.pace.operations, stop.clone()));
         work.spawn(pool::tell(runner.clone(), news, tuning.pace.news, stop.clone()));
+        work.spawn(waiting::work(decider, tuning.pace.waiting, stop.clone()));
         if tuning.has_timer {
             work.spawn(pool::tick(timeouts.clone(), tuning.pace.timer, stop));
         }

@@ -69,6 +69,19 @@ pub(crate) fn happened_twice(escrow: &str, operation: &str) -> Alert {
     Alert::new(AlertKind::EscrowHappenedTwice, operation, summary).with("escrow", escrow)
 }
 
+/// A refund that was made and taken for done is back on the platform.
+pub(crate) fn refund_came_back(escrow: &str, refund: &str) -> Alert {
+    let summary = format!(
+        "Refund {refund} of escrow {escrow} failed after Stripe had accepted it: the money is back on the platform, and the payer has to \
+         get it another way."
+    );
+    Alert::new(
+        AlertKind::EscrowAttention,
+        format!("{escrow}/refund_failed/{refund}"),
+        summary,
+    )
+}
+
 /// Writes alerts down, to be raised by the relay, and into the audit trail.
 pub(crate) async fn tell_in_txn(
     txn: &Transaction<'_>,

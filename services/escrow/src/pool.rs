@@ -7,14 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{headers, topology};
 use db::escrow::breaker::sum_held;
-use db::escrow::inbox::{WaitingEvent, find_waiting_events_in_txn};
 use db::escrow::jobs::take_slot;
 use db::escrow::operations::list_due_operations;
 use db::in_txn;
-use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
-use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +24,6 @@ use crate::timeouts::{Timeouts, Trigger};
 const WORKERS: usize = 8;
 /// Due operations that are looked at in one round.
 const ROUND: i64 = 256;
-/// Thin events that are sent back in one round: as many as the consumers can look at before the next, also while Stripe is slow.
-const SENT_BACK: i64 = 5;
 /// Seconds between two runs of time-outs, of all replicas: two of them are the 20 minutes that an escrow may be late.
 const TIMEOUTS_EVERY: i64 = 600;
 
@@ -119,7 +113,6 @@ async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Re
     timeouts.secure().await?;
     let runner = &timeouts.runner;
     let now = runner.clock.now();
-    send_back(runner).await?;
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
     let is_ours = runner
         .store
@@ -149,43 +142,5 @@ fn show_held(held: Vec<(String, i64)>, currencies: &mut BTreeSet<String>) {
             reason = "a gauge is a float, and nobody holds 2^53 minor units"
         )]
         metrics::gauge!("holdfast_escrow_held_minor_units", "currency" => currency.clone()).set(minor as f64);
-    }
-}
-
-/// Sends thin events back whose objects could not be read from Stripe.
-async fn send_back(runner: &Runner) -> Result<(), EscrowError> {
-    let sent = runner
-        .store
-        .commit_if(
-            Commit::SentBack,
-            |sent| *sent > 0,
-            |txn| {
-                in_txn(async move {
-                    let waiting = find_waiting_events_in_txn(txn, SENT_BACK).await?;
-                    let rows: Vec<NewOutboxRow> = waiting.into_iter().map(decide_again).collect();
-                    insert_outbox_in_txn(txn, &rows).await?;
-                    Ok::<_, EscrowError>(rows.len())
-                })
-            },
-        )
-        .await?;
-    if sent > 0 {
-        runner.relay.notify_one();
-    }
-    Ok(())
-}
-
-/// An event on its way back into escrow's own queue. Its row still says that it waits, so that it is no repeat.
-fn decide_again(event: WaitingEvent) -> NewOutboxRow {
-    NewOutboxRow {
-        exchange: String::new(),
-        routing_key: topology::ESCROW_EVENTS.to_owned(),
-        message_id: event.event_id,
-        kind: event.kind,
-        headers: json!({
-            headers::ENDPOINT: event.endpoint,
-            headers::RECEIVED_AT: event.received_at.to_rfc3339(),
-        }),
-        payload: event.payload,
     }
 }

@@ -3,7 +3,7 @@
 use bus::{Incoming, headers};
 use chrono::{DateTime, Utc};
 use db::escrow::accounts::AccountRow;
-use db::escrow::inbox::EscrowEvent;
+use db::escrow::inbox::{EscrowEvent, WaitingEvent};
 use db::escrow::owners::Names;
 use domain::escrow::facts::DisputeStage;
 use domain::escrow::input::Fact;
@@ -12,8 +12,10 @@ use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
 use stripe_gateway::client::read::RelatedObject;
 use stripe_gateway::envelope::{Envelope, Form};
-use stripe_gateway::views::words::{DisputeStatus, PaymentIntentStatus};
-use stripe_gateway::views::{Charge, Dispute, EventView, Metadata, PaymentIntent, Transfer, ViewError, related_url};
+use stripe_gateway::views::words::{DisputeStatus, PaymentIntentStatus, RefundStatus};
+use stripe_gateway::views::{
+    Charge, Dispute, EventView, Metadata, PaymentIntent, Refund, Transfer, ViewError, related_url,
+};
 
 use crate::accounts::snapshot;
 use crate::change::Learned;
@@ -33,6 +35,8 @@ pub(crate) struct Reading<'m> {
     pub(crate) livemode: Option<bool>,
     pub(crate) received_at: DateTime<Utc>,
     pub(crate) payload: &'m str,
+    /// Whether it comes from the queue, or from the inbox.
+    pub(crate) is_delivered: bool,
     pub(crate) content: Content,
 }
 
@@ -58,6 +62,13 @@ pub(crate) enum Content {
     Account(AccountRow),
     /// A payout of an account failed.
     PayoutFailed(AccountId),
+    /// A refund that Stripe had accepted came back: the payer does not have it.
+    RefundFailed {
+        /// `re_…`.
+        refund: String,
+        /// Whose it may be.
+        names: Box<Names>,
+    },
     /// Facts about an escrow.
     About(Box<About>),
 }
@@ -70,6 +81,16 @@ pub(crate) struct About {
     /// The object, where an operation of ours may have made it.
     pub(crate) made: Option<StripeObjectId>,
     pub(crate) fact: Fact,
+}
+
+impl About {
+    /// Takes over what a payment says about whose it is: it names the operation that made it.
+    pub(crate) fn belongs_to(&mut self, payment: &PaymentIntent) {
+        let names = names_in(&payment.metadata);
+        self.names.escrow = names.escrow;
+        self.names.operation = names.operation;
+        self.made = StripeObjectId::parse(payment.id.as_str()).ok();
+    }
 }
 
 impl Reading<'_> {
@@ -85,6 +106,7 @@ impl Reading<'_> {
             livemode: self.livemode,
             received_at: self.received_at,
             payload: self.payload,
+            is_delivered: self.is_delivered,
         }
     }
 }
@@ -95,32 +117,59 @@ impl Reading<'_> {
 /// When the body is not UTF-8 or has no event's envelope; such a message parks.
 pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Result<Reading<'_>, String> {
     let payload = std::str::from_utf8(&message.body).map_err(|_| "the body is not UTF-8".to_owned())?;
-    let envelope = stripe_gateway::envelope::peek(&message.body).map_err(|error| error.to_string())?;
-    let named = message
+    let endpoint = message
         .headers
         .get_str(headers::ENDPOINT)
         .unwrap_or(&message.routing_key);
-    let endpoint = if named.starts_with("connect") {
-        "connect"
-    } else {
-        "platform"
-    };
     let received_at = message
         .headers
         .get_str(headers::RECEIVED_AT)
         .and_then(|text| DateTime::parse_from_rfc3339(text).ok())
         .map_or(now, |time| time.with_timezone(&Utc));
+    parse(payload, endpoint, received_at, livemode)
+}
+
+/// Reads an event that waits in the inbox.
+///
+/// # Errors
+/// When its body has no event's envelope.
+pub(crate) fn read_again(event: &WaitingEvent, livemode: bool) -> Result<Reading<'_>, String> {
+    let reading = parse(&event.payload, &event.endpoint, event.received_at, livemode)?;
+    Ok(Reading {
+        is_delivered: false,
+        ..reading
+    })
+}
+
+/// Reads an event's body, which came to this endpoint at this time.
+///
+/// # Errors
+/// When it has no event's envelope.
+fn parse<'m>(
+    payload: &'m str,
+    endpoint: &str,
+    received_at: DateTime<Utc>,
+    livemode: bool,
+) -> Result<Reading<'m>, String> {
+    let body = payload.as_bytes();
+    let envelope = stripe_gateway::envelope::peek(body).map_err(|error| error.to_string())?;
+    let endpoint = if endpoint.starts_with("connect") {
+        "connect"
+    } else {
+        "platform"
+    };
     Ok(Reading {
         event_id: envelope.id.to_string(),
         kind: envelope.kind.to_string(),
-        created: DateTime::from_timestamp(envelope.created.clamp(0, LAST_SECOND), 0).unwrap_or(now),
+        created: DateTime::from_timestamp(envelope.created.clamp(0, LAST_SECOND), 0).unwrap_or(received_at),
         endpoint,
         account: envelope.account.as_deref().map(ToOwned::to_owned),
         api_version: envelope.api_version.as_deref().map(ToOwned::to_owned),
         livemode: envelope.livemode,
         received_at,
         payload,
-        content: content(&message.body, &envelope, livemode),
+        is_delivered: true,
+        content: content(body, &envelope, livemode),
     })
 }
 
@@ -177,6 +226,8 @@ fn full(body: &[u8], envelope: &Envelope<'_>) -> Result<Content, ViewError> {
         (kind, None) => match kind.split_once('.').map(|(object, _)| object) {
             Some("payment_intent") => Ok(of_payment(kind, &event.payment_intent()?)),
             Some("charge") if kind.starts_with("charge.dispute.") => Ok(of_dispute(&event.dispute()?)),
+            Some("charge") if kind.starts_with("charge.refund.") => Ok(of_refund(&event.refund()?)),
+            Some("refund") => Ok(of_refund(&event.refund()?)),
             Some("charge") => Ok(of_charge(&event.charge()?)),
             Some("transfer") => Ok(of_transfer(kind, &event.transfer()?)),
             Some(_) | None => Ok(Content::Ignored("no_rule")),
@@ -190,13 +241,13 @@ pub(crate) fn of_related(kind: &str, object: &RelatedObject) -> Content {
         RelatedObject::PaymentIntent(payment) => of_payment(kind, payment),
         RelatedObject::Charge(charge) => of_charge(charge),
         RelatedObject::Dispute(dispute) => of_dispute(dispute),
+        RelatedObject::Refund(refund) => of_refund(refund),
         RelatedObject::Transfer(transfer) => of_transfer(kind, transfer),
         RelatedObject::Account(_)
         | RelatedObject::CheckoutSession(_)
         | RelatedObject::Invoice(_)
         | RelatedObject::InvoicePayment(_)
         | RelatedObject::Payout(_)
-        | RelatedObject::Refund(_)
         | RelatedObject::Subscription(_) => Content::Ignored("no_rule"),
     }
 }
@@ -255,9 +306,11 @@ fn of_charge(charge: &Charge) -> Content {
     let names = Names {
         payment_intent: charge.payment_intent.clone(),
         charge: Some(charge.id.clone()),
-        // The charge's metadata are the payment's, whose operation made no charge.
-        ..Names::default()
+        // The charge's metadata are the payment's, and name the operation that made the payment.
+        ..names_in(&charge.metadata)
     };
+    let made = charge.payment_intent.as_deref();
+    let made = made.and_then(|payment| StripeObjectId::parse(payment).ok());
     let captured = charge.amount_captured.unwrap_or(charge.amount);
     let released = charge.amount.saturating_sub(captured);
     let refunded = charge.amount_refunded.saturating_sub(released);
@@ -279,13 +332,34 @@ fn of_charge(charge: &Charge) -> Content {
     };
     Content::About(Box::new(About {
         names,
-        made: None,
+        made,
         learned: Learned {
             payment_intent: None,
             charge: Some(charge.id.clone()),
         },
         fact,
     }))
+}
+
+fn of_refund(refund: &Refund) -> Content {
+    match refund.status {
+        Some(RefundStatus::Failed) => Content::RefundFailed {
+            refund: refund.id.clone(),
+            names: Box::new(Names {
+                payment_intent: refund.payment_intent.clone(),
+                charge: refund.charge.clone(),
+                ..names_in(&refund.metadata)
+            }),
+        },
+        Some(
+            RefundStatus::Pending
+            | RefundStatus::RequiresAction
+            | RefundStatus::Succeeded
+            | RefundStatus::Canceled
+            | RefundStatus::Unknown(_),
+        )
+        | None => Content::Ignored("no_failed_refund"),
+    }
 }
 
 fn of_dispute(dispute: &Dispute) -> Content {

@@ -57,8 +57,6 @@ names! {
         Secured => "secured",
         /// A job's slot, which says who of all replicas runs it.
         SlotTaken => "slot_taken",
-        /// Thin events go back into the queue.
-        SentBack => "sent_back",
         /// A call is marked as being made, or as being looked up.
         PickedUp => "picked_up",
         /// An operation that was not begun is over, because its escrow does not want it any more.
@@ -101,7 +99,7 @@ names! {
         Account => "account",
         /// When an authorisation ends.
         AuthorizationEnd => "authorization_end",
-        /// What a thin event points to.
+        /// What an event does not say: the object that it points to, or whose payment it is about.
         EventObject => "event_object",
     }
 }

@@ -203,7 +203,8 @@ fn a_transfer_that_is_refused_stays_visible_and_is_made_again_under_a_new_key() 
         let path = format!("/api/escrows/{id}/operations/{number}/retry");
         let (status, body) = world.post(&path, None, &json!({})).await;
         assert_eq!(status, 202, "{body:#}");
-        let body = world.until_later(&id, "distributed").await;
+        // A person does not wait for the delay after a refusal.
+        let body = world.until(&id, "distributed").await;
         assert_eq!(world.moved(&id, "transfers").await, [9_000]);
         let transfer = body["operations"]
             .as_array()
@@ -263,6 +264,35 @@ fn a_command_of_the_retry_service_has_a_refused_transfer_made_again_and_comes_tw
         let acts =
             "SELECT count(*) FROM admin_actions WHERE action IN ('transfer_refused', 'retry', 'transfer_succeeded')";
         assert_eq!(world.count(acts).await, 3);
+    });
+}
+
+#[test]
+fn a_transfer_that_was_given_up_is_sent_on_by_a_person_and_not_by_the_retry_service() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let id = world.held(&world.terms(&account)).await;
+        world
+            .fault(
+                json!({"path": "/v1/transfers$", "method": "POST", "kind": "error", "code": "currency_not_supported"}),
+            )
+            .await;
+        world.command(&id, "release", &json!({})).await;
+        let alerts =
+            "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason LIKE 'escrow_gave_up:%/transfer/%'";
+        testkit::eventually(support::SOON, || async { world.count(alerts).await == 1 }).await;
+        let number = 2;
+        world.send_command(&json!({"escrow_id": id, "number": number})).await;
+        world.settled_commands().await;
+        world.clock.advance(std::time::Duration::from_secs(86_400));
+        assert_eq!(world.get(&id).await["status"], "transfer_failed");
+        assert_eq!(world.moved(&id, "transfers").await, [0_i64; 0]);
+        let path = format!("/api/escrows/{id}/operations/{number}/retry");
+        let (status, body) = world.post(&path, None, &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        world.until(&id, "distributed").await;
+        assert_eq!(world.moved(&id, "transfers").await, [9_000]);
+        world.assert_book_holds().await;
     });
 }
 

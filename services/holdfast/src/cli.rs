@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Events(events::EventsArgs),
     /// Look at messages that were set aside, or send them back to work.
     Parked(parked::ParkedArgs),
+    /// Count what is at work, what waits for another attempt, and what is parked, in each queue.
+    Queues(Form),
     /// Look a client up.
     Client(client::ClientArgs),
     /// Look at alerts, or see that they arrive.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bus::depths::DepthError;
 use bus::parked::ParkedError;
 use db::migrate::MigrateError;
 use db::verify::VerifyError;
@@ -38,7 +39,9 @@ fn advice(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     if error.is::<bus::ConnectError>() || error.is::<bus::PublishError>() {
         return Some("see that the broker runs and that AMQP_URL names it");
     }
-    if matches!(error.downcast_ref(), Some(ParkedError::Read { .. })) {
+    let is_missing = matches!(error.downcast_ref(), Some(ParkedError::Read { .. }))
+        || matches!(error.downcast_ref(), Some(DepthError::Count { .. }));
+    if is_missing {
         return Some("the queues are made by the first service that runs: holdfast run all");
     }
     if matches!(error.downcast_ref(), Some(ServeError::Bind { .. })) {

@@ -21,6 +21,7 @@ mod ledger;
 mod migrate;
 mod output;
 mod parked;
+mod queues;
 mod run;
 mod services;
 mod tools;
@@ -54,6 +55,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(&args),
         Command::Events(args) => events::run(args).await,
         Command::Parked(args) => parked::run(args).await,
+        Command::Queues(form) => queues::run(form).await,
         Command::Client(args) => client::run(args).await,
         Command::Alerts(args) => alerts::run(&args).await,
     }

@@ -78,6 +78,7 @@ fn a_tool_asks_for_the_servers_that_it_uses_and_for_no_other() {
         (&["job", "retry-transfers"], &["DATABASE_URL", "AMQP_URL"]),
         (&["alerts", "list"], database),
         (&["alerts", "test"], broker),
+        (&["queues"], broker),
         (&["parked", "list"], broker),
         (&["parked", "show", "billing.events", "evt_1"], broker),
         (&["parked", "replay", "billing.events", "evt_1"], broker),

@@ -196,6 +196,8 @@ async fn parked_messages_are_listed_shown_and_sent_back() {
     let early = holdfast(&env, &["parked", "list"]);
     assert_eq!(early.status.code(), Some(1));
     assert!(stderr(&early).contains("holdfast run all"), "{}", stderr(&early));
+    let early = holdfast(&env, &["queues"]);
+    assert!(stderr(&early).contains("holdfast run all"), "{}", stderr(&early));
     let running = Running::start(&env, &["admin"]).await;
     running.ready().await;
     let properties = BasicProperties::default()
@@ -214,6 +216,14 @@ async fn parked_messages_are_listed_shown_and_sent_back() {
     };
     let queue = testkit::eventually_some(WAIT, archive).await;
     assert_eq!(queue["messages"][0]["message_id"], "poison");
+    let counted = stdout(&holdfast(&env, &["queues"]));
+    let line = counted.lines().find(|line| line.starts_with("archive.events"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    assert_eq!(
+        words[2..],
+        ["0", "0", "1"],
+        "nothing is ready or waits, one is parked: {counted}"
+    );
     let text = stdout(&holdfast(&env, &["parked", "list"]));
     assert!(
         text.contains("archive.events   1\n") && !text.contains('\u{1b}'),

@@ -147,7 +147,7 @@ pub async fn find_client(conn: &impl GenericClient, client: &str) -> Result<Opti
 pub async fn update_clients_in_txn(txn: &Transaction<'_>, clients: &[&ClientRow]) -> Result<u64, DbError> {
     let mut sorted = clients.to_vec();
     sorted.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
-    let event = |row: &ClientRow| row.last_event.clone();
+    let events = || sorted.iter().map(|row| row.last_event.as_ref());
     let sql = "UPDATE client_billing AS c SET state = u.state, stripe_customer_id = u.customer, \
                    stripe_subscription_id = u.subscription, current_period_end = u.period_end, last_event_id = u.event_id, \
                    last_event_type = u.event_type, last_event_created = u.event_created, version = u.version, \
@@ -164,10 +164,9 @@ pub async fn update_clients_in_txn(txn: &Transaction<'_>, clients: &[&ClientRow]
         .map(|row| row.stripe_subscription_id.as_ref().map(SubscriptionId::as_str))
         .collect();
     let period_ends: Vec<Option<DateTime<Utc>>> = sorted.iter().map(|row| row.current_period_end).collect();
-    let event_ids: Vec<Option<String>> = sorted.iter().map(|row| event(row).map(|event| event.id)).collect();
-    let event_types: Vec<Option<String>> = sorted.iter().map(|row| event(row).map(|event| event.kind)).collect();
-    let event_times: Vec<Option<DateTime<Utc>>> =
-        sorted.iter().map(|row| event(row).map(|event| event.created)).collect();
+    let event_ids: Vec<Option<&str>> = events().map(|event| Some(event?.id.as_str())).collect();
+    let event_types: Vec<Option<&str>> = events().map(|event| Some(event?.kind.as_str())).collect();
+    let event_times: Vec<Option<DateTime<Utc>>> = events().map(|event| Some(event?.created)).collect();
     let versions: Vec<i64> = sorted.iter().map(|row| row.version).collect();
     execute(
         txn,

@@ -37,7 +37,7 @@ pub struct NewDecision<'a> {
     /// The state before and after.
     pub transition: Option<(&'a str, &'a str)>,
     /// What was expected and found.
-    pub details: Value,
+    pub details: &'a Value,
 }
 
 /// Records decisions.
@@ -69,7 +69,7 @@ pub async fn insert_decisions_in_txn(txn: &Transaction<'_>, decisions: &[NewDeci
         .iter()
         .map(|decision| decision.transition.map(|(_, to)| to))
         .collect();
-    let details: Vec<&Value> = decisions.iter().map(|decision| &decision.details).collect();
+    let details: Vec<&Value> = decisions.iter().map(|decision| decision.details).collect();
     execute(
         txn,
         "insert_decisions",

@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod inbox;
 mod observation_json;
 pub mod owners;
+pub mod registers;
 pub mod registration;
 pub mod subscriptions;
 

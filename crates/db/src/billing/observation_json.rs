@@ -8,10 +8,11 @@ use domain::ids::PriceId;
 use domain::money::Currency;
 use domain::time::UnixSeconds;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use tokio_postgres::types::Json;
 
-#[derive(Serialize, Deserialize)]
-struct Stored {
+/// An observation as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Stored {
     status: String,
     collection_paused: bool,
     cancel_at_period_end: bool,
@@ -24,7 +25,7 @@ struct Stored {
 }
 
 /// A field that is absent says nothing; one that is `null` says that there was nothing.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct StoredBefore {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,14 +46,13 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-pub(super) fn to_json(tied: &BTreeSet<Observation>) -> Value {
-    let stored: Vec<Stored> = tied.iter().map(store).collect();
-    serde_json::to_value(stored).unwrap_or(Value::Null)
+/// For a parameter: written as it is sent, without a tree in between.
+pub(super) fn to_json(tied: &BTreeSet<Observation>) -> Json<Vec<Stored>> {
+    Json(tied.iter().map(store).collect())
 }
 
 /// Reads the column back; `None` when it holds something that this version does not know.
-pub(super) fn from_json(value: Value) -> Option<BTreeSet<Observation>> {
-    let stored: Vec<Stored> = serde_json::from_value(value).ok()?;
+pub(super) fn from_json(Json(stored): Json<Vec<Stored>>) -> Option<BTreeSet<Observation>> {
     stored.into_iter().map(restore).collect()
 }
 
@@ -124,7 +124,19 @@ fn restore(stored: Stored) -> Option<Observation> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::Value;
+
     use super::*;
+
+    fn written(tied: &BTreeSet<Observation>) -> Value {
+        serde_json::to_value(to_json(tied).0).unwrap()
+    }
+
+    fn read(value: Value) -> Option<BTreeSet<Observation>> {
+        from_json(Json(serde_json::from_value(value).unwrap()))
+    }
 
     fn observation(before: Before) -> Observation {
         Observation {
@@ -151,13 +163,13 @@ mod tests {
             ..Before::default()
         };
         let tied = BTreeSet::from([observation(told), observation(Before::default())]);
-        assert_eq!(from_json(to_json(&tied)), Some(tied));
+        assert_eq!(read(written(&tied)), Some(tied));
     }
 
     #[test]
     fn an_unknown_status_is_not_guessed() {
-        let mut value = to_json(&BTreeSet::from([observation(Before::default())]));
+        let mut value = written(&BTreeSet::from([observation(Before::default())]));
         value[0]["status"] = "sleeping".into();
-        assert_eq!(from_json(value), None);
+        assert_eq!(read(value), None);
     }
 }

@@ -1,8 +1,7 @@
-//! Registers of subscriptions and the payments that belong to them.
+//! Registers of subscriptions as they are loaded, and the payments that belong to them. Registers are written by [`super::registers`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
 use domain::billing::fact::{Act, KnownAct, ONE_ACT_WINDOW};
 use domain::billing::payment::Evidence;
@@ -10,10 +9,10 @@ use domain::billing::register::Subscription;
 use domain::billing::subscription::{Rank, Snapshots};
 use domain::ids::{CheckoutSessionId, InvoiceId, SubscriptionId};
 use domain::time::UnixSeconds;
-use serde_json::Value;
 use tokio_postgres::Row;
+use tokio_postgres::types::Json;
 
-use super::observation_json::{from_json, to_json};
+use super::observation_json::{Stored, from_json};
 use super::{corrupt, execute, query};
 use crate::DbError;
 use crate::error::During as _;
@@ -82,7 +81,7 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
     let id: String = row.get("stripe_subscription_id");
     let rank: Option<i16> = row.get("snapshot_rank");
     let at: Option<i64> = row.get("snapshot_at");
-    let observations: Option<Value> = row.get("observations");
+    let observations: Option<Json<Vec<Stored>>> = row.try_get("observations").map_err(|_| corrupt("observations"))?;
     let snapshots = match (rank, at, observations) {
         (Some(rank), Some(at), Some(observations)) => {
             let rank = Rank::from_number(rank).ok_or_else(|| corrupt("snapshot_rank"))?;
@@ -108,89 +107,6 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
             acts: Vec::new(),
         },
     })
-}
-
-/// Writes registers, each once.
-///
-/// # Errors
-/// When the database does not answer or refuses a row.
-pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[SubscriptionRow]) -> Result<u64, DbError> {
-    let mut sorted: Vec<&SubscriptionRow> = rows.iter().collect();
-    sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let snapshots = |row: &SubscriptionRow| row.subscription.snapshots.clone();
-    let ids: Vec<&str> = sorted.iter().map(|row| row.id.as_str()).collect();
-    let clients: Vec<&str> = sorted.iter().map(|row| row.client.as_str()).collect();
-    let orgs: Vec<&str> = sorted.iter().map(|row| row.org.as_str()).collect();
-    let customers: Vec<&str> = sorted.iter().map(|row| row.customer.as_str()).collect();
-    let ranks: Vec<Option<i16>> = sorted
-        .iter()
-        .map(|row| snapshots(row).map(|s| s.rank().number()))
-        .collect();
-    let times: Vec<Option<i64>> = sorted.iter().map(|row| snapshots(row).map(|s| s.at().0)).collect();
-    let observations: Vec<Option<Value>> = sorted
-        .iter()
-        .map(|row| snapshots(row).map(|s| to_json(s.tied())))
-        .collect();
-    let mut statuses: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
-    let mut prices: Vec<Option<&str>> = Vec::with_capacity(sorted.len());
-    let mut period_ends: Vec<Option<DateTime<Utc>>> = Vec::with_capacity(sorted.len());
-    let mut undecided: Vec<bool> = Vec::with_capacity(sorted.len());
-    for row in &sorted {
-        let reading = row.subscription.snapshots.as_ref().and_then(Snapshots::read);
-        undecided.push(reading.as_ref().is_some_and(|reading| reading.undecided));
-        let reading = reading.map(|reading| reading.snapshot);
-        statuses.push(reading.map(|snapshot| snapshot.status.as_str()));
-        prices.push(reading.and_then(|snapshot| snapshot.price.as_ref().map(AsRef::as_ref)));
-        let end = reading.and_then(|snapshot| snapshot.current_period_end);
-        period_ends.push(end.and_then(|end| DateTime::from_timestamp(end.0, 0)));
-    }
-    let seconds = |time: Option<UnixSeconds>| time.map(|time| time.0);
-    let first: Vec<Option<i64>> = sorted
-        .iter()
-        .map(|row| seconds(row.subscription.evidence.first_paid()))
-        .collect();
-    let last: Vec<Option<i64>> = sorted
-        .iter()
-        .map(|row| seconds(row.subscription.evidence.last_paid()))
-        .collect();
-    let failed: Vec<Option<i64>> = sorted
-        .iter()
-        .map(|row| seconds(row.subscription.evidence.last_failed()))
-        .collect();
-    let sql = "INSERT INTO billing_subscriptions AS s (stripe_subscription_id, client_id, org_id, stripe_customer_id, \
-                   snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, first_paid_at, last_paid_at, \
-                   last_failed_at, undecided) \
-               SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::jsonb[], \
-                   $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], \
-                   $14::bool[]) \
-               ON CONFLICT (stripe_subscription_id) DO UPDATE SET snapshot_rank = EXCLUDED.snapshot_rank, \
-                   snapshot_at = EXCLUDED.snapshot_at, observations = EXCLUDED.observations, status = EXCLUDED.status, \
-                   price_id = EXCLUDED.price_id, current_period_end = EXCLUDED.current_period_end, \
-                   first_paid_at = EXCLUDED.first_paid_at, last_paid_at = EXCLUDED.last_paid_at, \
-                   last_failed_at = EXCLUDED.last_failed_at, undecided = EXCLUDED.undecided, updated_at = now() \
-               WHERE s.client_id = EXCLUDED.client_id";
-    execute(
-        txn,
-        "upsert_subscriptions",
-        sql,
-        &[
-            &ids,
-            &clients,
-            &orgs,
-            &customers,
-            &ranks,
-            &times,
-            &observations,
-            &statuses,
-            &prices,
-            &period_ends,
-            &first,
-            &last,
-            &failed,
-            &undecided,
-        ],
-    )
-    .await
 }
 
 /// Subscriptions whose last observations differ within one second, at most `limit`, in no order: what cannot be read holds up nobody.

@@ -1,10 +1,11 @@
 //! The marks of idempotency of the escrow consumer, which are the events' rows in the archive.
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 
 use crate::DbError;
-use crate::statement::{execute, query};
+use crate::error::During as _;
+use crate::statement::execute;
 
 /// An event and what became of it.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +28,8 @@ pub struct EscrowEvent<'a> {
     pub received_at: DateTime<Utc>,
     /// The body, byte for byte.
     pub payload: &'a str,
+    /// Whether Stripe has delivered it just now, or it is one of those that wait here.
+    pub is_delivered: bool,
 }
 
 /// What became of an event.
@@ -56,7 +59,7 @@ pub async fn mark_event_in_txn(
                       $10, $11, $12, CASE WHEN $10 = 'waiting' THEN ARRAY['stripe'] END) \
                   ON CONFLICT (stripe_event_id, consumer, created) DO UPDATE SET status = EXCLUDED.status, \
                       outcome = EXCLUDED.outcome, guard = EXCLUDED.guard, reason = EXCLUDED.reason, \
-                      waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + 1 \
+                      waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + $13 \
                   WHERE e.status <> 'decided'";
     let marked = execute(
         txn,
@@ -75,11 +78,15 @@ pub async fn mark_event_in_txn(
             &outcome.outcome,
             &outcome.guard,
             &outcome.reason,
+            &i32::from(event.is_delivered),
         ],
     )
     .await?;
     if marked == 1 {
         return Ok(true);
+    }
+    if !event.is_delivered {
+        return Ok(false);
     }
     let count = "UPDATE billing_events SET deliveries = deliveries + 1 \
                  WHERE stripe_event_id = $1 AND created = $2 AND consumer = 'escrow'";
@@ -129,15 +136,24 @@ pub struct WaitingEvent {
     pub payload: String,
 }
 
-/// Events that wait for Stripe, at most `limit`, those first that have waited longest.
+/// A page of the events that wait for Stripe, those first that came first, behind a place: when an event came in, and its id.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Vec<WaitingEvent>, DbError> {
+pub async fn list_waiting_events(
+    conn: &impl GenericClient,
+    behind: Option<&(DateTime<Utc>, String)>,
+    limit: i64,
+) -> Result<Vec<WaitingEvent>, DbError> {
     let sql = "SELECT stripe_event_id, type, endpoint, received_at, payload FROM billing_events \
-               WHERE waiting_for IS NOT NULL AND consumer = 'escrow' AND status = 'waiting' AND payload IS NOT NULL \
-               ORDER BY received_at, stripe_event_id LIMIT $1";
-    let rows = query(txn, "find_waiting_events", sql, &[&limit]).await?;
+               WHERE status = 'waiting' AND consumer = 'escrow' AND payload IS NOT NULL \
+                   AND ($1::timestamptz IS NULL OR (received_at, stripe_event_id) > ($1, $2)) \
+               ORDER BY received_at, stripe_event_id LIMIT $3";
+    let (at, id) = behind.map(|(at, id)| (at, id)).unzip();
+    let rows = conn
+        .query(sql, &[&at, &id, &limit])
+        .await
+        .during("list_waiting_events")?;
     let read = |row: &tokio_postgres::Row| WaitingEvent {
         event_id: row.get(0),
         kind: row.get(1),

@@ -75,7 +75,11 @@ pub struct CallRecord<'a> {
     pub request_id: Option<&'a str>,
 }
 
-/// Writes an operation down, intended. Answers its id.
+/// How long the request that creates an escrow is left alone with its payment.
+const HEAD_START: TimeDelta = TimeDelta::seconds(10);
+
+/// Writes an operation down, intended. Answers its id. Workers find a job's at once; a payment's is made by the request that asks for it,
+/// which needs the payer's secret, and by a worker only if the request has ended.
 ///
 /// # Errors
 /// When the database does not answer, or another job works on the same task.
@@ -89,13 +93,13 @@ pub async fn insert_operation_in_txn(
 ) -> Result<String, DbError> {
     let sql = "INSERT INTO stripe_operations (id, escrow_id, number, kind, account, transfer_id, amount, currency, status, attempt, \
                    calls, key_since, last_call, failures, job, due_at, created_at, updated_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'intended', 0, 0, $9, $9, 0, $10, $9, $9, $9)";
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'intended', 0, 0, $9, $9, 0, $10, $11, $9, $9)";
     let id = format!("op_{}", Uuid::now_v7().simple());
-    let (account, transfer, job) = match work {
-        Work::CreatePayment => (None, None, None),
+    let (account, transfer, job, due_at) = match work {
+        Work::CreatePayment => (None, None, None, now + HEAD_START),
         Work::Job(task) => {
             let (account, transfer) = subject(task);
-            (account, transfer, Some("open"))
+            (account, transfer, Some("open"), now)
         }
     };
     let number = i32::try_from(number).unwrap_or(i32::MAX);
@@ -114,6 +118,7 @@ pub async fn insert_operation_in_txn(
             &amount.currency.as_str(),
             &now,
             &job,
+            &due_at,
         ],
     )
     .await?;

@@ -6,11 +6,13 @@
 pub mod billing;
 pub mod bodies;
 pub mod ceiling;
+pub mod escrow;
 pub mod ingest;
 pub mod load;
 pub mod node;
 pub mod outage;
 mod report;
+mod stage;
 mod subject;
 pub mod usage;
 
@@ -28,7 +30,7 @@ use crate::cli::progress;
 use crate::paths::Paths;
 
 /// The benchmarks.
-const NAMES: [&str; 2] = ["ingest", "billing"];
+const NAMES: [&str; 3] = ["ingest", "billing", "escrow"];
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -95,14 +97,22 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         };
         results.billing = Some(billing::measure(plan, &say).await?);
     }
+    if wanted("escrow") {
+        let plan = escrow::Plan {
+            rounds: args.rounds.div_ceil(2).max(1),
+            ..escrow::Plan::default()
+        };
+        results.escrow = Some(escrow::measure(plan, &say).await?);
+    }
     let text = if args.json {
         serde_json::to_string_pretty(&results)?
     } else {
         results.to_text()
     };
     writeln!(std::io::stdout(), "{text}").context("printing the report")?;
-    let holds =
-        results.ingest.is_none_or(|report| report.holds()) && results.billing.is_none_or(|report| report.holds());
+    let holds = results.ingest.is_none_or(|report| report.holds())
+        && results.billing.is_none_or(|report| report.holds())
+        && results.escrow.is_none_or(|report| report.holds());
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -112,6 +122,7 @@ struct Results {
     ingest: Option<ingest::Report>,
     node: Option<node::Node>,
     billing: Option<billing::Report>,
+    escrow: Option<escrow::Report>,
 }
 
 impl Results {
@@ -129,6 +140,7 @@ impl Results {
             text.push('\n');
         }
         text.push_str(&self.billing.as_ref().map(billing::Report::to_text).unwrap_or_default());
+        text.push_str(&self.escrow.as_ref().map(escrow::Report::to_text).unwrap_or_default());
         text
     }
 }
@@ -143,6 +155,8 @@ async fn hand_over(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         "dev",
         "-p",
         "holdfast",
+        "-p",
+        "stripe-sim",
         "--bins",
     ])?)
     .await?;

@@ -83,6 +83,62 @@ impl Door {
         Ok(lines)
     }
 
+    /// `POST /api/escrows`.
+    pub(super) async fn create_escrow(&self, terms: &Value) -> anyhow::Result<Value> {
+        let request = self
+            .http
+            .post(format!("{}/api/escrows", self.base))
+            .header(CONTENT_TYPE, "application/json")
+            .header("idempotency-key", uuid::Uuid::now_v7().to_string())
+            .body(terms.to_string());
+        let (status, answer) = self.call(request).await?;
+        if status != 201 {
+            bail!("creating an escrow was answered {status}: {answer}");
+        }
+        serde_json::from_str(&answer).context("an escrow")
+    }
+
+    /// `GET /api/escrows/{id}`.
+    pub(super) async fn escrow(&self, id: &str) -> anyhow::Result<Value> {
+        let (status, answer) = self
+            .call(self.http.get(format!("{}/api/escrows/{id}", self.base)))
+            .await?;
+        if status != 200 {
+            bail!("asking for escrow {id} was answered {status}: {answer}");
+        }
+        serde_json::from_str(&answer).context("an escrow")
+    }
+
+    /// `POST /api/escrows/{id}/release`.
+    pub(super) async fn release(&self, id: &str) -> anyhow::Result<()> {
+        self.order(&format!("/api/escrows/{id}/release"), 202).await.map(drop)
+    }
+
+    /// The same where it may be refused; the status of the answer.
+    pub(super) async fn try_release(&self, id: &str) -> anyhow::Result<u16> {
+        let request = self.http.post(format!("{}/api/escrows/{id}/release", self.base));
+        self.call(request).await.map(|(status, _)| status)
+    }
+
+    /// `POST /api/escrows/{id}/operations/{number}/retry`.
+    pub(super) async fn retry(&self, id: &str, number: u64) -> anyhow::Result<()> {
+        let path = format!("/api/escrows/{id}/operations/{number}/retry");
+        self.order(&path, 202).await.map(drop)
+    }
+
+    /// `POST /api/escrows/timeouts`; its report.
+    pub(super) async fn run_timeouts(&self) -> anyhow::Result<Value> {
+        self.order("/api/escrows/timeouts", 200).await
+    }
+
+    async fn order(&self, path: &str, expected: u16) -> anyhow::Result<Value> {
+        let (status, answer) = self.call(self.http.post(format!("{}{path}", self.base))).await?;
+        if status != expected {
+            bail!("POST {path} was answered {status}: {answer}");
+        }
+        serde_json::from_str(&answer).with_context(|| format!("the answer to POST {path}"))
+    }
+
     /// A delivery that does not come from Stripe; the status and the `code` of the answer.
     pub(super) async fn forge(&self, body: String, signature: Option<&str>) -> anyhow::Result<(u16, String)> {
         let mut request = self

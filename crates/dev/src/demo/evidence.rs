@@ -8,6 +8,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::cast::Cast;
 use super::listener::Announcement;
+use super::stage::Deal;
 
 /// A row of the archive.
 #[derive(Debug, Clone)]
@@ -92,11 +93,12 @@ impl Evidence {
     ) -> anyhow::Result<Self> {
         let archived = db
             .query(
-                // What billing and escrow both decide on has a row of each; billing's is what this story is about.
+                // What billing and escrow both decide on has a row of each. The one that is not decided speaks first, then billing's.
                 "SELECT stripe_event_id, type, outcome, guard, reason, payload, deliveries, waiting_for
                  FROM (SELECT DISTINCT ON (stripe_event_id) stripe_event_id, type, outcome, guard, reason, payload, deliveries,
                               coalesce(waiting_for, '{}') AS waiting_for, recorded_at
-                       FROM billing_events WHERE recorded_at >= $1 ORDER BY stripe_event_id, consumer) AS each
+                       FROM billing_events WHERE recorded_at >= $1
+                       ORDER BY stripe_event_id, status = 'decided', consumer = 'escrow') AS each
                  ORDER BY recorded_at",
                 &[&since],
             )
@@ -273,6 +275,22 @@ pub(super) async fn waiting(db: &Client, customer: &str) -> anyhow::Result<i64> 
     let waiting =
         "SELECT count(*) FROM billing_events WHERE status = 'waiting' AND waiting_for @> ARRAY['customer:' || $1]";
     number(db, waiting, &[&customer]).await
+}
+
+/// How many escrows have not come to their end.
+pub(super) async fn escrows_to_end(db: &Client, deals: &[Deal]) -> anyhow::Result<usize> {
+    let ids: Vec<&str> = deals.iter().map(|deal| deal.id.as_str()).collect();
+    let ends: Vec<&str> = deals.iter().map(|deal| deal.ends).collect();
+    let open = "SELECT count(*) FROM unnest($1::text[], $2::text[]) AS deal (id, ends)
+                JOIN escrow_transactions AS e ON e.id = deal.id AND e.status <> deal.ends";
+    Ok(usize::try_from(number(db, open, &[&ids, &ends]).await?)?)
+}
+
+/// What the refund breaker has let pass on this UTC day, in cents.
+pub(super) async fn given_back_today(db: &Client) -> anyhow::Result<i64> {
+    let today = "SELECT coalesce(sum((amounts->>'eur')::bigint), 0)::bigint FROM refund_breaker_days
+                 WHERE day = (now() AT TIME ZONE 'UTC')::date";
+    number(db, today, &[]).await
 }
 
 fn ids(cast: &Cast) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! The promises, each checked against the database, the broker, and the simulator's own record.
 
 mod attacks;
+mod escrows;
 mod tenancy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,6 +90,7 @@ pub(super) async fn check(stage: &Stage, facts: &Facts) -> anyhow::Result<Vec<Gr
             "Nobody is wronged",
             vec![states(facts), not_by_stripe(facts), upgrades(facts), money_back(facts)],
         ),
+        ("Money moves once", escrows::check(stage, facts).await?),
         (
             "Nobody is fooled",
             vec![

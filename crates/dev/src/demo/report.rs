@@ -144,6 +144,10 @@ fn words(reason: &str) -> &'static str {
         "invoice_without_subscription" => "a one-off",
         "zero_amount" => "a payment of nothing",
         "no_handler" => "archived, nobody handles it",
+        "not_an_escrow" => "of a payment that holds nothing for others",
+        "not_a_recipient" => "of an account that nothing is held for",
+        "operation_seen" => "tells what became of a call of ours",
+        "known" => "says what our own call had said",
         _ => "",
     }
 }

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::stage::{Stage, VISA};
+use super::stripe::text;
 
 /// What is broken.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -17,6 +18,8 @@ pub(super) enum Sabotage {
     Delivery,
     /// A client's state is changed by hand.
     State,
+    /// Somebody pays a seller once more at Stripe, past Holdfast.
+    Money,
 }
 
 impl Sabotage {
@@ -42,6 +45,19 @@ impl Sabotage {
                 run("UPDATE client_billing SET state = 'CANCELED' WHERE client_id IN
                      (SELECT client_id FROM client_billing WHERE state = 'ACTIVE' ORDER BY updated_at DESC LIMIT 1)")
                 .await
+            }
+            Self::Money => {
+                let id = stage.marks().deals.first().context("no escrow")?.id.clone();
+                let escrow = stage.door.escrow(&id).await?;
+                let account = text(&escrow, "/recipients/0/account")?;
+                let fields = [
+                    ("amount", "100"),
+                    ("currency", "eur"),
+                    ("destination", account.as_str()),
+                    ("transfer_group", id.as_str()),
+                ];
+                stage.stripe.post("/v1/transfers", &fields).await?;
+                stage.settle().await.map(drop)
             }
             Self::Delivery => {
                 let mut player = stage.newcomer(Some(VISA)).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cast::{Cast, Player};
 use super::door::Door;
@@ -35,6 +35,39 @@ pub(super) struct Prices {
     pub(super) business: String,
 }
 
+/// What Stripe has to have moved for an escrow, in cents, sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) captures: Vec<i64>,
+    pub(super) transfers: Vec<i64>,
+    pub(super) reversals: Vec<i64>,
+    pub(super) refunds: Vec<i64>,
+}
+
+/// An escrow, and how it has to end.
+#[derive(Debug, Clone)]
+pub(super) struct Deal {
+    pub(super) id: String,
+    pub(super) ends: &'static str,
+    pub(super) moved: Moved,
+}
+
+/// Runs of time-outs, one after the other.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BreakerRuns {
+    /// How many each gave back.
+    pub(super) given_back: Vec<i64>,
+    /// Whether one was stopped by the breaker.
+    pub(super) tripped: bool,
+}
+
+impl BreakerRuns {
+    pub(super) fn one_after_the_other(&self) -> String {
+        let numbers: Vec<String> = self.given_back.iter().map(ToString::to_string).collect();
+        numbers.join(", ")
+    }
+}
+
 /// What the chapters leave behind for the promises.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marks {
@@ -49,6 +82,11 @@ pub(super) struct Marks {
     pub(super) upgraded: Vec<Player>,
     /// Refunds and disputes: whose, which, and how they ended.
     pub(super) money_back: Vec<(String, String, &'static str)>,
+    /// Escrows.
+    pub(super) deals: Vec<Deal>,
+    /// What two who released the same escrow at once were answered, sorted.
+    pub(super) simultaneous: Option<[u16; 2]>,
+    pub(super) breaker: Option<BreakerRuns>,
     /// Customers that nobody registered.
     pub(super) strangers: Vec<String>,
     /// Events that must not touch billing: of connected accounts, of the other mode, thin.
@@ -213,7 +251,7 @@ impl Stage {
 
     async fn left(&self) -> anyhow::Result<usize> {
         let quiet = self.stripe.look("quiet").await?;
-        let undelivered = quiet.get("left").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        let undelivered = quiet.get("left").and_then(Value::as_u64).unwrap_or(1);
         if undelivered > 0 {
             return Ok(usize::try_from(undelivered)
                 .unwrap_or(usize::MAX)
@@ -235,7 +273,11 @@ impl Stage {
         )
         .await?;
         let silent = evidence::alerts_to_come(&self.database, &self.marks().alerts, &self.before).await?;
-        Ok(open.saturating_add(silent).saturating_add(usize::try_from(queued)?))
+        let on_the_way = evidence::escrows_to_end(&self.database, &self.marks().deals).await?;
+        Ok(open
+            .saturating_add(silent)
+            .saturating_add(on_the_way)
+            .saturating_add(usize::try_from(queued)?))
     }
 
     /// The endpoint for the platform's own events that existed from the start.
@@ -244,7 +286,7 @@ impl Stage {
         let ours = self.witness.url("/webhooks/stripe");
         let found = endpoints
             .iter()
-            .find(|one| one.get("url").and_then(serde_json::Value::as_str) == Some(&ours));
+            .find(|one| one.get("url").and_then(Value::as_str) == Some(&ours));
         text(
             found.context("the simulator has no endpoint for the platform's events")?,
             "/id",
@@ -288,5 +330,42 @@ impl Stage {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Waits until an escrow has a status, for a chapter that goes on from there.
+    pub(super) async fn until_escrow(&self, id: &str, status: &str) -> anyhow::Result<Value> {
+        let begun = Instant::now();
+        loop {
+            let escrow = self.door.escrow(id).await?;
+            let now = text(&escrow, "/status")?;
+            if now == status {
+                return Ok(escrow);
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("escrow {id} is still {now} and should be {status}");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until Stripe has moved an escrow's transfer, whatever is known of it here.
+    pub(super) async fn until_transfer_was_called(&self, id: &str) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let book = self.stripe.look(&format!("ledger?escrow_id={id}")).await?;
+            let transfers = book.get("transfers").and_then(Value::as_array);
+            if transfers.is_some_and(|transfers| !transfers.is_empty()) {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("no transfer of escrow {id} was made");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What the refund breaker has let pass on this UTC day, in cents.
+    pub(super) async fn given_back_today(&self) -> anyhow::Result<i64> {
+        evidence::given_back_today(&self.database).await
     }
 }

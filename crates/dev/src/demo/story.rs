@@ -3,6 +3,7 @@
 mod attacks;
 mod beginnings;
 mod changes;
+mod escrows;
 mod money_back;
 mod time;
 
@@ -27,6 +28,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), (Title, anyhow::Error)
     chapter!("The network misbehaves", disorder(stage));
     chapter!("People change their minds", changes::play(stage));
     chapter!("Money goes back", money_back::play(stage));
+    chapter!("Held for others", escrows::play(stage));
     chapter!("Strangers and forgers", attacks::play(stage));
     chapter!("Two months go by", time::play(stage));
     chapter!("The dust settles", settle(stage));

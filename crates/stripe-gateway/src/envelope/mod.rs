@@ -12,12 +12,12 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeSeed as _;
-use serde_json::value::RawValue;
 
 mod error;
 mod read;
 
 pub use error::EnvelopeError;
+pub(crate) use read::{Data, DataMembers};
 use read::{Fields, Scalar};
 
 /// The longest routing key that AMQP carries.
@@ -84,11 +84,19 @@ pub enum Form {
 /// # Errors
 /// When the body is not UTF-8, JSON, an object and an event, or a field of the envelope cannot be carried.
 pub fn peek(body: &[u8]) -> Result<Envelope<'_>, EnvelopeError> {
-    Ok(peek_with_data(body)?.0)
+    Ok(read(body, Fields::default())?.0)
 }
 
-/// As [`peek`], and the value of `data` as it stands.
-pub(crate) fn peek_with_data(body: &[u8]) -> Result<(Envelope<'_>, Option<&RawValue>), EnvelopeError> {
+/// As [`peek`], and what stands under `data`, in the same pass.
+pub(crate) fn peek_with_data(body: &[u8]) -> Result<(Envelope<'_>, Data<'_>), EnvelopeError> {
+    let fields = Fields {
+        with_data: true,
+        ..Fields::default()
+    };
+    read(body, fields)
+}
+
+fn read<'a>(body: &'a [u8], mut fields: Fields<'a>) -> Result<(Envelope<'a>, Data<'a>), EnvelopeError> {
     if body.is_empty() {
         return Err(EnvelopeError::Empty);
     }
@@ -98,7 +106,6 @@ pub(crate) fn peek_with_data(body: &[u8]) -> Result<(Envelope<'_>, Option<&RawVa
     if text.starts_with('\u{feff}') {
         return Err(EnvelopeError::ByteOrderMark);
     }
-    let mut fields = Fields::default();
     let mut reader = serde_json::Deserializer::from_str(text);
     (&mut fields)
         .deserialize(&mut reader)
@@ -114,7 +121,7 @@ pub(crate) fn peek_with_data(body: &[u8]) -> Result<(Envelope<'_>, Option<&RawVa
                 }
             }
         })?;
-    let data = fields.data;
+    let data = std::mem::take(&mut fields.data);
     Ok((fields.into_envelope()?, data))
 }
 

@@ -30,8 +30,31 @@ pub(super) struct Fields<'a> {
     pub(super) context: Scalar<'a>,
     pub(super) livemode: Scalar<'a>,
     pub(super) api_version: Scalar<'a>,
-    pub(super) data: Option<&'a RawValue>,
+    pub(super) data: Data<'a>,
     pub(super) duplicate: Option<&'static str>,
+    /// Look into `data` on the way, and not only past it.
+    pub(super) with_data: bool,
+}
+
+/// What stands under `data`.
+#[derive(Debug, Default)]
+pub(crate) enum Data<'a> {
+    #[default]
+    Absent,
+    /// There, and not looked into.
+    Skipped,
+    Null,
+    NotAnObject,
+    Members(DataMembers<'a>),
+}
+
+/// The two members of `data` that are known, as they stand.
+#[derive(Debug, Default)]
+pub(crate) struct DataMembers<'a> {
+    pub(crate) object: Option<&'a RawValue>,
+    pub(crate) previous_attributes: Option<&'a RawValue>,
+    /// The first of the two that is there more than once.
+    pub(crate) repeated: Option<&'static str>,
 }
 
 impl<'a> Fields<'a> {
@@ -107,7 +130,14 @@ impl<'de> Visitor<'de> for &mut Fields<'de> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<Name>()? {
             if matches!(name, Name::Data) {
-                if self.data.replace(members.next_value()?).is_some() {
+                let repeated = !matches!(self.data, Data::Absent);
+                self.data = if self.with_data {
+                    members.next_value_seed(DataVisitor)?
+                } else {
+                    members.next_value::<IgnoredAny>()?;
+                    Data::Skipped
+                };
+                if repeated {
                     self.duplicate = Some("data");
                 }
                 continue;
@@ -169,4 +199,69 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }
+}
+
+struct DataVisitor;
+
+impl<'de> DeserializeSeed<'de> for DataVisitor {
+    type Value = Data<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Data<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DataVisitor {
+    type Value = Data<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Data::Null)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Data::NotAnObject)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Data::NotAnObject)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Data::NotAnObject)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Data::NotAnObject)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Data::NotAnObject)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Data::NotAnObject)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut found = DataMembers::default();
+        while let Some(name) = members.next_key::<DataName>()? {
+            let (name, slot) = match name {
+                DataName::Object => ("object", &mut found.object),
+                DataName::PreviousAttributes => ("previous_attributes", &mut found.previous_attributes),
+                DataName::Unknown => {
+                    members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            if slot.replace(members.next_value()?).is_some() && found.repeated != Some("object") {
+                found.repeated = Some(name);
+            }
+        }
+        Ok(Data::Members(found))
+    }
+}
+
+/// The name of a member of `data`.
+#[derive(Clone, Copy, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DataName {
+    Object,
+    PreviousAttributes,
+    #[serde(other)]
+    Unknown,
 }

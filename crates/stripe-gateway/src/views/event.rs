@@ -6,9 +6,9 @@ use super::object::{ObjectView, accessors};
 use super::read::Object;
 use super::{
     Account, Charge, CheckoutSession, Dispute, Invoice, InvoicePayment, PaymentIntent, Payout, PreviousSubscription,
-    Refund, Subscription, Transfer, ViewError,
+    Problem, Refund, Subscription, Transfer, ViewError,
 };
-use crate::envelope::{self, Envelope};
+use crate::envelope::{self, Data, DataMembers, Envelope};
 
 /// An event whose object has been found but not yet read.
 #[derive(Debug, Clone)]
@@ -27,15 +27,23 @@ impl<'a> EventView<'a> {
     /// # Errors
     /// When the body is not an event, or `data` is there but not an object.
     pub fn parse(body: &'a [u8]) -> Result<Self, ViewError> {
-        let (envelope, data) = envelope::peek_with_data(body)?;
-        let data = data
-            .filter(|raw| raw.get() != "null")
-            .map(|raw| Object::parse(raw, "data"))
-            .transpose()?;
-        let member = |name| data.as_ref().map_or(Ok(None), |data| data.value(name));
+        let (envelope, data) = match envelope::peek_with_data(body) {
+            Ok(read) => read,
+            // An event all the same: only `data` is such that it cannot be looked into.
+            Err(_) => (envelope::peek(body)?, Data::NotAnObject),
+        };
+        let members = match data {
+            Data::Members(members) => members,
+            Data::Absent | Data::Skipped | Data::Null => DataMembers::default(),
+            Data::NotAnObject => return Err(ViewError::field("data", Problem::NotAnObject)),
+        };
+        if let Some(name) = members.repeated {
+            return Err(ViewError::field(&format!("data.{name}"), Problem::Repeated));
+        }
+        let present = |value: Option<&'a RawValue>| value.filter(|raw| raw.get() != "null");
         Ok(Self {
-            object: member("object")?,
-            previous_attributes: member("previous_attributes")?,
+            object: present(members.object),
+            previous_attributes: present(members.previous_attributes),
             envelope,
         })
     }

@@ -25,6 +25,7 @@ mod payout;
 mod read;
 mod refund;
 mod related;
+mod split;
 mod subscription;
 mod transfer;
 pub mod words;

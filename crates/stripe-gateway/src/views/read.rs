@@ -1,15 +1,12 @@
 //! Reading members of a JSON object one by one, with errors that name the path in words.
 //!
-//! An [`Object`] is a list of borrowed slices: its members are found in one pass and their values are not parsed until they
-//! are asked for, so that a field nobody needs can hold anything (a new shape in a future API version, a huge number, deep
+//! An [`Object`] is a list of borrowed slices: its members are found in one pass ([`super::split`]) and their values are not parsed
+//! until they are asked for, so that a field nobody needs can hold anything (a new shape in a future API version, a huge number, deep
 //! nesting) without doing harm. `null` and absent are the same, except where [`Object::change`] tells them apart.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::split::{self, Member};
 use super::{Problem, ViewError};
 
 /// The longest id; what the database's columns are made for.
@@ -38,27 +35,28 @@ impl<T> Change<T> {
 /// The members of one JSON object, unparsed.
 pub(super) struct Object<'a> {
     path: String,
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    members: Vec<Member<'a>>,
 }
 
 impl<'a> Object<'a> {
     /// Lists the members of an object; `path` is what errors call it.
     pub(super) fn parse(raw: &'a RawValue, path: &str) -> Result<Self, ViewError> {
-        if !raw.get().starts_with('{') {
-            return Err(ViewError::field(path, Problem::NotAnObject));
+        Self::split(raw.get(), path.to_owned())
+    }
+
+    /// The same for a value within what was checked.
+    fn split(json: &'a str, path: String) -> Result<Self, ViewError> {
+        match split::members(json) {
+            Some(members) => Ok(Self { path, members }),
+            None => Err(ViewError::Field {
+                path,
+                problem: Problem::NotAnObject,
+            }),
         }
-        let mut reader = serde_json::Deserializer::from_str(raw.get());
-        let members = reader
-            .deserialize_map(Members)
-            .map_err(|_| ViewError::field(path, Problem::NotAnObject))?;
-        Ok(Self {
-            path: path.to_owned(),
-            members,
-        })
     }
 
     /// The value as it stands, `null` included.
-    fn find(&self, name: &str) -> Result<Option<&'a RawValue>, ViewError> {
+    fn find(&self, name: &str) -> Result<Option<&'a str>, ViewError> {
         let mut found = self.members.iter().filter(|(member, _)| member == name);
         let first = found.next();
         if found.next().is_some() {
@@ -68,8 +66,8 @@ impl<'a> Object<'a> {
     }
 
     /// The value, unless it is absent or null.
-    pub(super) fn value(&self, name: &str) -> Result<Option<&'a RawValue>, ViewError> {
-        Ok(self.find(name)?.filter(|value| value.get() != "null"))
+    pub(super) fn value(&self, name: &str) -> Result<Option<&'a str>, ViewError> {
+        Ok(self.find(name)?.filter(|value| *value != "null"))
     }
 
     /// Tells absent from null, and reads a value by `read`, which gets the name.
@@ -105,8 +103,8 @@ impl<'a> Object<'a> {
     /// An id, be it plain or inside the object that it stands for (expanded, also when that object was deleted).
     pub(super) fn id(&self, name: &str) -> Result<Option<String>, ViewError> {
         let Some(raw) = self.value(name)? else { return Ok(None) };
-        if raw.get().starts_with('{') {
-            let expanded = Object::parse(raw, &self.path_of(name))?;
+        if raw.starts_with('{') {
+            let expanded = Object::split(raw, self.path_of(name))?;
             return expanded.required("id", Object::plain_id).map(Some);
         }
         self.plain_id(name)
@@ -115,7 +113,7 @@ impl<'a> Object<'a> {
     /// Does not look into objects, so that an object within an object within an object costs one step, not a stack.
     fn plain_id(&self, name: &str) -> Result<Option<String>, ViewError> {
         let Some(raw) = self.value(name)? else { return Ok(None) };
-        if !raw.get().starts_with('"') {
+        if !raw.starts_with('"') {
             return Err(self.error(name, Problem::NotAnId));
         }
         let id = self.text_of(raw, name)?;
@@ -126,7 +124,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ViewError> {
-        match self.value(name)?.map(RawValue::get) {
+        match self.value(name)? {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
@@ -150,19 +148,16 @@ impl<'a> Object<'a> {
 
     fn integer(&self, name: &str, otherwise: Problem) -> Result<Option<i64>, ViewError> {
         let Some(raw) = self.value(name)? else { return Ok(None) };
-        let digits = raw.get().strip_prefix('-').unwrap_or(raw.get());
+        let digits = raw.strip_prefix('-').unwrap_or(raw);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(self.error(name, otherwise));
         }
-        raw.get()
-            .parse()
-            .map(Some)
-            .map_err(|_| self.error(name, Problem::TooLarge))
+        raw.parse().map(Some).map_err(|_| self.error(name, Problem::TooLarge))
     }
 
     pub(super) fn object(&self, name: &str) -> Result<Option<Object<'a>>, ViewError> {
         self.value(name)?
-            .map(|raw| Object::parse(raw, &self.path_of(name)))
+            .map(|raw| Object::split(raw, self.path_of(name)))
             .transpose()
     }
 
@@ -176,8 +171,8 @@ impl<'a> Object<'a> {
 
     /// The object of that name; none when it is anything else.
     pub(super) fn object_if_one(&self, name: &str) -> Result<Option<Object<'a>>, ViewError> {
-        let raw = self.value(name)?.filter(|raw| raw.get().starts_with('{'));
-        raw.map(|raw| Object::parse(raw, &self.path_of(name))).transpose()
+        let raw = self.value(name)?.filter(|raw| raw.starts_with('{'));
+        raw.map(|raw| Object::split(raw, self.path_of(name))).transpose()
     }
 
     fn bare_list(&self, name: &str) -> Result<Vec<Object<'a>>, ViewError> {
@@ -187,13 +182,15 @@ impl<'a> Object<'a> {
         let path = self.path_of(name);
         let items = self.array_of(raw, name)?.into_iter().enumerate();
         items
-            .map(|(index, item)| Object::parse(item, &format!("{path}[{index}]")))
+            .map(|(index, item)| Object::split(item, format!("{path}[{index}]")))
             .collect()
     }
 
     /// The items of a bare list, unparsed.
     pub(super) fn raw_items(&self, name: &str) -> Result<Option<Vec<&'a RawValue>>, ViewError> {
-        self.value(name)?.map(|raw| self.array_of(raw, name)).transpose()
+        let Some(raw) = self.value(name)? else { return Ok(None) };
+        let items = serde_json::from_str(raw).map_err(|_| self.error(name, Problem::NotAList))?;
+        Ok(Some(items))
     }
 
     /// The texts of a bare list.
@@ -221,12 +218,15 @@ impl<'a> Object<'a> {
         Ok(texts)
     }
 
-    fn array_of(&self, raw: &'a RawValue, name: &str) -> Result<Vec<&'a RawValue>, ViewError> {
-        serde_json::from_str(raw.get()).map_err(|_| self.error(name, Problem::NotAList))
+    fn array_of(&self, raw: &'a str, name: &str) -> Result<Vec<&'a str>, ViewError> {
+        split::items(raw).ok_or_else(|| self.error(name, Problem::NotAList))
     }
 
-    fn text_of(&self, raw: &RawValue, name: &str) -> Result<String, ViewError> {
-        let text: String = serde_json::from_str(raw.get()).map_err(|_| self.error(name, Problem::NotAText))?;
+    fn text_of(&self, raw: &str, name: &str) -> Result<String, ViewError> {
+        if let Some(text) = split::plain_text(raw) {
+            return Ok(text.to_owned());
+        }
+        let text: String = serde_json::from_str(raw).map_err(|_| self.error(name, Problem::NotAText))?;
         if text.contains('\0') {
             Err(self.error(name, Problem::HasNul))
         } else {
@@ -245,25 +245,3 @@ impl<'a> Object<'a> {
         }
     }
 }
-
-struct Members;
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::with_capacity(64);
-        while let Some(Name(name)) = map.next_key()? {
-            members.push((name, map.next_value()?));
-        }
-        Ok(members)
-    }
-}
-
-/// A member's name, borrowed unless it has escapes.
-#[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -251,6 +251,11 @@ impl Held {
         }
     }
 
+    /// Whether the database has a register of it, which nobody takes away.
+    pub(super) fn is_known(&self, id: &SubscriptionId) -> bool {
+        self.stored.contains_key(id)
+    }
+
     /// Whether the database has this of a register already: a fact that says nothing new is not worth a row's new version.
     pub(super) fn is_stored(&self, id: &SubscriptionId, now: &Subscription) -> bool {
         self.stored

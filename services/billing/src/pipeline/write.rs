@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use db::Transaction;
 use db::billing::charges::{upsert_charges_in_txn, upsert_disputes_in_txn, upsert_refunds_in_txn};
 use db::billing::clients::{ClientRow, update_clients_in_txn};
 use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
@@ -11,8 +10,10 @@ use db::billing::inbox::{
     update_events_in_txn,
 };
 use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
-use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn, upsert_subscriptions_in_txn};
+use db::billing::registers::{update_subscriptions_in_txn, upsert_subscriptions_in_txn};
+use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn};
 use db::outbox::insert_outbox_in_txn;
+use db::{DbError, TransactError as _, Transaction};
 use domain::billing::decision::Guard;
 use uuid::Uuid;
 
@@ -25,14 +26,15 @@ use crate::reading::Source;
 /// Writes everything; answers whether there is something for the relay.
 ///
 /// What does not wait for an answer goes out together, so that the server works while the next set is made ready. The order in
-/// which it goes is always the same, and so is the order in which answers are looked at: of several errors the first is the cause.
+/// which it goes is always the same. After a refusal the server refuses what follows in the transaction as well, so that all answers are
+/// looked at for the one that is the cause.
 pub(super) async fn write(
     txn: &Transaction<'_>,
     mut judge: Judge<'_>,
     repeats: &BTreeMap<EventKey, i32>,
     rules: Rules,
 ) -> Result<bool, BillingError> {
-    tokio::try_join!(
+    let done: [Result<(), BillingError>; 6] = tokio::join!(
         biased;
         write_clients(txn, &judge),
         write_registers(txn, &judge),
@@ -40,7 +42,9 @@ pub(super) async fn write(
         write_charges(txn, &judge),
         write_events(txn, &judge, repeats),
         write_decisions(txn, &judge, rules),
-    )?;
+    )
+    .into();
+    cause(done)?;
     let bound = judge.bindings.iter().map(|binding| customer_name(&binding.customer));
     let became_known: Vec<String> = bound
         .chain(judge.charges.new.iter().map(|id| charge_name(id)))
@@ -56,6 +60,17 @@ pub(super) async fn write(
     }
     insert_outbox_in_txn(txn, &judge.outbox).await?;
     Ok(true)
+}
+
+/// The refusal that the others follow from.
+fn cause(done: [Result<(), BillingError>; 6]) -> Result<(), BillingError> {
+    let mut errors: Vec<BillingError> = done.into_iter().filter_map(Result::err).collect();
+    let is_cause = |error: &BillingError| !error.db_error().is_some_and(DbError::is_consequence);
+    let first = errors.iter().position(is_cause).unwrap_or_default();
+    if first < errors.len() {
+        return Err(errors.swap_remove(first));
+    }
+    Ok(())
 }
 
 async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
@@ -77,7 +92,7 @@ async fn write_clients(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), B
 }
 
 async fn write_registers(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(), BillingError> {
-    let mut registers = Vec::new();
+    let (mut known, mut new) = (Vec::new(), Vec::new());
     for held in judge.known.clients.values() {
         for (id, customer) in &held.touched {
             let Some(subscription) = held.client.subscriptions.get(id) else {
@@ -86,21 +101,27 @@ async fn write_registers(txn: &Transaction<'_>, judge: &Judge<'_>) -> Result<(),
             if held.is_stored(id, subscription) {
                 continue;
             }
-            registers.push(SubscriptionRow {
+            let register = SubscriptionRow {
                 id: id.clone(),
                 client: held.row.client_id.to_string(),
                 org: held.row.org_id.clone(),
                 customer: customer.clone(),
                 subscription: subscription.clone(),
-            });
+            };
+            if held.is_known(id) {
+                known.push(register);
+            } else {
+                new.push(register);
+            }
         }
     }
-    if !registers.is_empty() {
-        all_or_raced(
-            upsert_subscriptions_in_txn(txn, &registers).await?,
-            registers.len(),
-            "a subscription",
-        )?;
+    if !known.is_empty() {
+        let written = update_subscriptions_in_txn(txn, &known).await?;
+        all_or_raced(written, known.len(), "a subscription")?;
+    }
+    if !new.is_empty() {
+        let written = upsert_subscriptions_in_txn(txn, &new).await?;
+        all_or_raced(written, new.len(), "a subscription")?;
     }
     Ok(())
 }
@@ -209,6 +230,6 @@ fn new_decision<'j>(judged: &'j Judged<'_>, rules: Rules) -> NewDecision<'j> {
             .decision
             .transition
             .map(|change| (change.from.as_str(), change.to.as_str())),
-        details: judged.details.clone(),
+        details: &judged.details,
     }
 }

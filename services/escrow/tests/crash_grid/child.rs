@@ -79,6 +79,7 @@ pub fn live(settings: &str) {
             relay: SLOW_PACE,
             news: SLOW_PACE,
             timer: SLOW_PACE,
+            waiting: SLOW_PACE,
         },
         ..Tuning::default()
     };

@@ -143,6 +143,12 @@ impl World {
         self.sim_call("faults", fault).await;
     }
 
+    /// Ends every fault.
+    pub async fn heal(&self) {
+        let url = format!("{}/_sim/faults", self.sim.base_url);
+        assert!(self.http.delete(url).send().await.unwrap().status().is_success());
+    }
+
     async fn sim_call(&self, what: &str, body: Value) -> Value {
         let url = format!("{}/_sim/{what}", self.sim.base_url);
         let response = self.http.post(url).json(&body).send().await.unwrap();

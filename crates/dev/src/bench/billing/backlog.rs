@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use super::super::stage::Stage;
 use super::super::usage;
 use super::drain;
-use super::stage::Stage;
 use super::story::Stories;
 use crate::database;
 use crate::paths::Paths;

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use super::stage::{Stage, connect};
+use super::super::stage::{Stage, connect};
 use super::story::Stories;
 
 /// Connections of pgbench.

@@ -8,8 +8,8 @@ use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, Topology,
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
+use super::super::stage::Stage;
 use super::super::usage;
-use super::stage::Stage;
 use super::story::Stories;
 
 const IN_FLIGHT: usize = 256;

@@ -4,8 +4,8 @@ use provision::Say;
 use serde::Serialize;
 
 use super::super::ingest::median;
+use super::super::stage::Stage;
 use super::drain;
-use super::stage::Stage;
 use super::story::Stories;
 use chrono::{DateTime, Utc};
 

@@ -6,11 +6,11 @@
 
 pub mod backlog;
 mod ceilings;
+mod data;
 pub mod drain;
 pub mod flat;
 mod generator;
 mod report;
-mod stage;
 mod story;
 pub mod whole_way;
 
@@ -24,10 +24,10 @@ use serde::Serialize;
 use self::backlog::Backlog;
 use self::drain::Drain;
 use self::flat::Size;
-use self::stage::Stage;
 use self::story::Stories;
 use self::whole_way::WholeWay;
 use super::ingest::median;
+use super::stage::Stage;
 
 /// Clients of the rounds.
 const CLIENTS: usize = 10_000;

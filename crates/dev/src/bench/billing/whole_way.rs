@@ -13,9 +13,9 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use tokio_postgres::Client;
 
+use super::super::stage::{Stage, WEBHOOK_SECRET, connect};
 use super::super::{ingest, usage};
 use super::generator::{Pace, Requests, Sent, send};
-use super::stage::{Stage, WEBHOOK_SECRET, connect};
 use super::story::Stories;
 
 /// Events that may be on the way at one time while the steady rate is looked for.

@@ -296,13 +296,18 @@ fn sent_on(operation: &Operation, at: Moment) -> OperationDecision {
             };
             Decision::apply(next)
         }
+        // A person does not have to sit the delay out.
+        Status::FailedTransient { cause, next } if at.now < next => {
+            let status = Status::FailedTransient { cause, next: at.now };
+            Decision::apply(with_status(operation, status))
+        }
+        Status::FailedTransient { .. } => Decision::AlreadyApplied,
         Status::FailedPermanent {
             cause: Cause::HappenedTwice | Cause::Withdrawn,
         }
         | Status::Intended
         | Status::InFlight { .. }
         | Status::Succeeded { .. }
-        | Status::FailedTransient { .. }
         | Status::Unknown { .. } => Decision::Refused(Reason::NotToBeSentOn),
     }
 }

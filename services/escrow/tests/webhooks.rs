@@ -1,0 +1,164 @@
+//! What Stripe tells in an unusual way: before we know whose it is, without saying it, or too late.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{SOON, World, in_world, unique};
+
+async fn alerts(world: &World, subject: &str) -> i64 {
+    let sql = "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason LIKE '%' || $1 || '%'";
+    world.sql.query_one(sql, &[&subject]).await.unwrap().get(0)
+}
+
+#[test]
+fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        world
+            .fault(json!({"path": "/v1/payment_intents$", "method": "POST", "kind": "lost_after"}))
+            .await;
+        let (status, _) = world.post("/api/escrows", Some(&unique("key")), &terms).await;
+        assert_eq!(status, 503, "the answer was lost");
+        let payments = world.stripe(Method::GET, "/v1/payment_intents", &[]).await;
+        let payment = payments["data"][0]["id"].as_str().unwrap();
+        let form = [
+            ("payment_method", "pm_card_bypassPending"),
+            ("return_url", "https://example.com"),
+        ];
+        let path = format!("/v1/payment_intents/{payment}/confirm");
+        let paid = world.stripe(Method::POST, &path, &form).await;
+        let dispute = world
+            .act(json!({"act": "create_dispute", "charge": paid["latest_charge"]}))
+            .await;
+        let event = |id: String, object: &Value| {
+            json!({
+                "id": id, "object": "event", "type": "charge.dispute.created", "created": world.clock.unix_seconds(),
+                "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": object},
+            })
+        };
+        world.deliver(&event(unique("evt_dispute"), &dispute), "platform").await;
+        let id: String = world
+            .sql
+            .query_one("SELECT id FROM escrow_transactions", &[])
+            .await
+            .unwrap()
+            .get(0);
+        world.until(&id, "disputed").await;
+        assert_eq!(world.get(&id).await["payment_intent_id"], payment);
+
+        let mut foreign = dispute;
+        foreign["payment_intent"] = json!("pi_of_somebody_else");
+        foreign["charge"] = json!("ch_of_somebody_else");
+        let foreign_event = unique("evt_dispute");
+        world.deliver(&event(foreign_event.clone(), &foreign), "platform").await;
+        testkit::eventually(SOON, || async {
+            let sql = "SELECT count(*) FROM billing_events WHERE stripe_event_id = $1 AND reason = 'not_an_escrow'";
+            let row = world.sql.query_one(sql, &[&foreign_event]).await.unwrap();
+            row.get::<_, i64>(0) == 1
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_thin_event_waits_while_stripe_is_away_and_is_decided_by_itself_when_it_is_back() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let body = world.escrow(&world.terms(&account)).await;
+        let (id, payment) = (
+            body["escrow_id"].as_str().unwrap(),
+            body["payment_intent_id"].as_str().unwrap(),
+        );
+        let form = [
+            ("payment_method", "pm_card_bypassPending"),
+            ("return_url", "https://example.com"),
+        ];
+        let path = format!("/v1/payment_intents/{payment}/confirm");
+        world.stripe(Method::POST, &path, &form).await;
+        let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
+        world.fault(away).await;
+        let event_id = unique("evt_thin");
+        let kind = "v1.payment_intent.amount_capturable_updated";
+        let event = json!({
+            "id": event_id, "object": "v2.core.event", "type": kind, "created": "2026-10-01T10:00:00.000Z",
+            "livemode": false, "context": null,
+            "related_object": {"id": payment, "type": "payment_intent", "url": format!("/v1/payment_intents/{payment}")},
+        });
+        world.deliver(&event, "platform").await;
+        world.deliver(&event, "platform").await;
+        let row = || async {
+            let sql =
+                "SELECT status, deliveries FROM billing_events WHERE stripe_event_id = $1 AND consumer = 'escrow'";
+            let row = world.sql.query_opt(sql, &[&event_id]).await.unwrap();
+            row.map(|row| (row.get::<_, String>(0), row.get::<_, i32>(1)))
+        };
+        testkit::eventually(SOON, || async { row().await == Some(("waiting".to_owned(), 2)) }).await;
+        assert_eq!(world.get(id).await["status"], "awaiting_payment");
+        world.heal().await;
+        world.until(id, "held").await;
+        assert_eq!(
+            row().await,
+            Some(("decided".to_owned(), 2)),
+            "looking again is no delivery"
+        );
+    });
+}
+
+#[test]
+fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        world.command(&id, "refund", &json!({})).await;
+        world.until(&id, "refunded").await;
+        world.carry().await;
+        let refund = world.book(&id).await["refunds"][0]["id"].as_str().unwrap().to_owned();
+        world.act(json!({"act": "fail_refund", "refund": refund})).await;
+        world.carry().await;
+        let subject = format!("{id}/refund_failed/{refund}");
+        testkit::eventually(SOON, || async { alerts(&world, &subject).await > 0 }).await;
+    });
+}
+
+#[test]
+fn a_loss_is_borne_where_nothing_can_be_taken_back() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        let charge = world.book(&id).await["captures"][0]["charge"].clone();
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        let path = format!("recipients/{account}/bear-loss");
+        let (status, body) = world.command(&id, &path, &json!({})).await;
+        assert_eq!((status, &body["code"]), (409, &json!("wrong_state")), "{body:#}");
+        let refusal = json!({
+            "path": "/v1/transfers/*/reversals", "method": "POST", "kind": "error", "code": "balance_insufficient", "times": 100,
+        });
+        world.fault(refusal).await;
+        let dispute = world.act(json!({"act": "create_dispute", "charge": charge})).await;
+        world
+            .act(json!({"act": "close_dispute", "dispute": dispute["id"], "status": "lost"}))
+            .await;
+        world.carry().await;
+        testkit::eventually(SOON, || async {
+            world.get(&id).await["recipients"][0]["status"] == "reversal_failed"
+        })
+        .await;
+        let (status, body) = world.command(&id, &path, &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        world.until(&id, "reversed").await;
+        assert_eq!(world.moved(&id, "reversals").await, [0_i64; 0]);
+        assert_eq!(alerts(&world, &format!("{id}/loss_booked")).await, 1);
+        let (status, _) = world.command(&id, "recipients/acct_nobody/bear-loss", &json!({})).await;
+        assert_eq!(status, 409);
+        world.assert_book_holds().await;
+    });
+}
