@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error};
 const PIECE: usize = 100_000;
 
 /// Of a thousand escrows 880 are paid out, 60 refunded, 40 canceled, 15 held with much time left, and 5 wait for their payer. Each has
-/// its recipient, and the calls that were made for it.
+/// its recipient, and the calls that were made for it; of those that are held 14 have a transfer that is not due, one a refused one.
 ///
 /// # Errors
 /// When the database refuses a row. The role has to be the superuser.
@@ -45,6 +45,16 @@ pub async fn fill_escrows(sql: &Client, count: usize) -> Result<(), Error> {
                      id || '_1_1', 'tr_old_' || n, at, at FROM n WHERE status = 'distributed'
                  UNION ALL SELECT id || '_1', id, 1, 'refund', NULL, 10000, 'eur', 'succeeded', 1, 1, at, at, 0, id || '_1_1',
                      're_old_' || n, at, at FROM n WHERE status = 'refunded';
+             INSERT INTO stripe_operations (id, escrow_id, number, kind, account, amount, currency, status, cause, failure_code,
+                     failure_class, next_at, attempt, calls, key_since, last_call, failures, idempotency_key, job, job_code, job_class,
+                     due_at, created_at, updated_at)
+                 SELECT id || '_1', id, 1, 'transfer', 'acct_old_' || n % 5000, 9000, 'eur', 'failed_transient', 'refused',
+                     'balance_insufficient', 'transient', at + interval '1 hour', 1, 1, at, at, 1, id || '_1_1', 'refused',
+                     'balance_insufficient', 'transient', NULL, at, at FROM n WHERE n % 1000 = 994;
+             INSERT INTO stripe_operations (id, escrow_id, number, kind, account, amount, currency, status, attempt, calls, key_since,
+                     last_call, failures, job, due_at, created_at, updated_at)
+                 SELECT id || '_1', id, 1, 'transfer', 'acct_old_' || n % 5000, 9000, 'eur', 'intended', 0, 0, at, at, 0, 'open',
+                     now() + interval '30 days', at, at FROM n WHERE n % 1000 BETWEEN 980 AND 993;
              COMMIT;"
         );
         sql.batch_execute(&rows).await?;

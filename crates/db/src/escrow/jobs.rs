@@ -32,7 +32,12 @@ pub struct RefusedCall {
     pub attempt: i32,
 }
 
-const REFUSED: &str = "status = 'failed_transient' AND job = 'refused' AND failure_class <> $2 AND next_at <= $1";
+/// The class stands in the statement itself: with a parameter in its place a prepared statement cannot use
+/// `stripe_operations_to_retry`, and would read every open job.
+fn refused_by_then() -> String {
+    let not_ready = ErrorClass::RecipientNotReady.as_str();
+    format!("status = 'failed_transient' AND job = 'refused' AND failure_class <> '{not_ready}' AND next_at <= $1")
+}
 
 /// Refused calls whose backoff is over, the oldest first. Those that wait for their recipient are not among them.
 ///
@@ -44,13 +49,10 @@ pub async fn list_refused_calls(
     limit: i64,
 ) -> Result<Vec<RefusedCall>, DbError> {
     let sql = format!(
-        "SELECT id, escrow_id, number, failures, attempt FROM stripe_operations WHERE {REFUSED} ORDER BY created_at, id LIMIT $3"
+        "SELECT id, escrow_id, number, failures, attempt FROM stripe_operations WHERE {} ORDER BY created_at, id LIMIT $2",
+        refused_by_then()
     );
-    let not_ready = ErrorClass::RecipientNotReady.as_str();
-    let rows = conn
-        .query(&sql, &[&now, &not_ready, &limit])
-        .await
-        .during("list_refused_calls")?;
+    let rows = conn.query(&sql, &[&now, &limit]).await.during("list_refused_calls")?;
     let read = |row: &tokio_postgres::Row| RefusedCall {
         operation: row.get(0),
         escrow: row.get(1),
@@ -66,12 +68,8 @@ pub async fn list_refused_calls(
 /// # Errors
 /// When the database does not answer.
 pub async fn count_refused_calls(conn: &impl GenericClient, now: DateTime<Utc>) -> Result<i64, DbError> {
-    let sql = format!("SELECT count(*) FROM stripe_operations WHERE {REFUSED}");
-    let not_ready = ErrorClass::RecipientNotReady.as_str();
-    let row = conn
-        .query_one(&sql, &[&now, &not_ready])
-        .await
-        .during("count_refused_calls")?;
+    let sql = format!("SELECT count(*) FROM stripe_operations WHERE {}", refused_by_then());
+    let row = conn.query_one(&sql, &[&now]).await.during("count_refused_calls")?;
     Ok(row.get(0))
 }
 
