@@ -213,6 +213,9 @@ async fn run(recorded: Recorded, mut targets: Vec<Target>) -> Report {
         report.cells,
         began.elapsed().as_secs_f64()
     );
+    // Its database is gone once every backend of the server has taken note, and one of them may just be greeting another scenario, which
+    // is at work in the same task as this.
+    tokio::task::spawn_blocking(move || drop(stage)).await.unwrap();
     report
 }
 
