@@ -1,10 +1,10 @@
 //! The HTTP edge of ingest: reads a body within its limits, hands it over, answers.
 //!
 //! Memory is bounded twice: one body by `WEBHOOK_MAX_BODY_BYTES`, which also holds for chunked bodies of unknown length, and
-//! all bodies in work on one worker together by [`BODIES_KIB`]. What does not fit waits a moment and is then answered 503.
+//! all bodies in work together by [`Bodies`]. What does not fit waits a moment and is then answered 503.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -17,19 +17,15 @@ use service_kit::problem::Problem;
 use service_kit::request_id::RequestId;
 use service_kit::trace;
 use stripe_gateway::signature::{self, Secrets};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::bodies::{Bodies, Share};
 use crate::endpoint::Endpoint;
 use crate::meters::{ACCEPTED, Meters};
 use crate::receive::{Delivery, Receiver};
 use crate::refusal::Refusal;
 
-/// Bodies in work at one time, in KiB.
-const BODIES_KIB: usize = 24 * 1024;
 /// A buffer for a body of several chunks begins no larger than this, whatever length was declared.
 const FIRST_CAPACITY: usize = 64 * 1024;
-/// How long a body may wait for its share.
-const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 
 static STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 static TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
@@ -38,15 +34,15 @@ static TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
 pub(crate) struct Shared {
     pub(crate) receiver: Receiver,
     pub(crate) max_body_bytes: usize,
-    bodies: Semaphore,
+    bodies: Arc<Bodies>,
 }
 
 impl Shared {
-    pub(crate) fn new(receiver: Receiver, max_body_bytes: usize) -> Arc<Self> {
+    pub(crate) fn new(receiver: Receiver, max_body_bytes: usize, bodies: Arc<Bodies>) -> Arc<Self> {
         Arc::new(Self {
             receiver,
             max_body_bytes,
-            bodies: Semaphore::new(BODIES_KIB),
+            bodies,
         })
     }
 }
@@ -130,20 +126,20 @@ impl Shared {
         }
     }
 
-    /// Reads a body. The permit is its share of the memory for bodies and must live as long as the body is in work.
-    async fn read_body(
-        &self,
-        request: &HttpRequest,
-        mut payload: Payload,
-    ) -> Result<(Bytes, SemaphorePermit<'_>), Refusal> {
+    /// Reads a body, with its share of the memory for bodies.
+    async fn read_body(&self, request: &HttpRequest, mut payload: Payload) -> Result<(Bytes, Share<'_>), Refusal> {
         let limit = self.max_body_bytes;
         let declared = declared_length(request);
         // Memory is shared out by what has arrived: a length that is only declared costs nobody anything.
-        let mut share = self.admit(0).await?;
-        let mut held = share.num_permits();
+        let mut share = self.bodies.share().await?;
         let mut first = Bytes::new();
         let mut whole: Option<BytesMut> = None;
-        while let Some(chunk) = payload.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = payload.next() => chunk,
+                () = share.given_up() => return Err(Refusal::TimedOut),
+            };
+            let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(|error| unreadable(&error, limit))?;
             let length = whole
                 .as_ref()
@@ -152,10 +148,7 @@ impl Shared {
             if length > limit {
                 return Err(Refusal::TooLarge { limit });
             }
-            if kib(length) > held {
-                share.merge(self.admit(length.saturating_sub(held.saturating_mul(1024))).await?);
-                held = share.num_permits();
-            }
+            share.cover(length, declared != Some(length)).await?;
             match &mut whole {
                 Some(whole) => whole.extend_from_slice(&chunk),
                 None if first.is_empty() => first = chunk,
@@ -168,23 +161,9 @@ impl Shared {
                 }
             }
         }
+        share.settle();
         Ok((whole.map_or(first, BytesMut::freeze), share))
     }
-
-    async fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
-        let wanted = u32::try_from(kib(bytes)).unwrap_or(u32::MAX);
-        if let Ok(share) = self.bodies.try_acquire_many(wanted) {
-            return Ok(share);
-        }
-        match tokio::time::timeout(ADMISSION_WAIT, self.bodies.acquire_many(wanted)).await {
-            Ok(Ok(share)) => Ok(share),
-            Ok(Err(_)) | Err(_) => Err(Refusal::Saturated),
-        }
-    }
-}
-
-fn kib(bytes: usize) -> usize {
-    bytes.div_ceil(1024)
 }
 
 fn declared_length(request: &HttpRequest) -> Option<usize> {

@@ -5,9 +5,10 @@
 //! that the broker has not confirmed (ING-3); when it does not, the answer is 503 well within a second and Stripe sends the
 //! event again (ING-11). It knows no list of event types: whatever is signed and is an event passes (ING-8).
 //!
-//! A request is read in [`http`](self), judged and published in `receive`, and refused by the closed list in [`Refusal`].
+//! A request is read in [`http`](self) within the memory of `bodies`, judged and published in `receive`, and refused by the closed list in [`Refusal`].
 
 mod api_versions;
+mod bodies;
 mod config;
 mod endpoint;
 mod http;
@@ -30,6 +31,7 @@ pub use config::IngestConfig;
 pub use endpoint::Endpoint;
 pub use refusal::Refusal;
 
+use bodies::Bodies;
 use http::{Door, Shared};
 use receive::{Judge, Receiver};
 
@@ -62,6 +64,7 @@ pub struct WebhookIngest {
     alerts: AlertRaiser,
     alerts_publisher: Publisher,
     judge: Arc<Judge>,
+    bodies: Arc<Bodies>,
     workers: Arc<Mutex<Vec<Publisher>>>,
 }
 
@@ -86,6 +89,7 @@ impl WebhookIngest {
         });
         Self {
             judge: Arc::new(Judge::new(config.livemode, config.tolerance_seconds)),
+            bodies: Bodies::new(config.max_body_bytes),
             config: Arc::new(config),
             clock,
             alerts,
@@ -113,7 +117,7 @@ impl WebhookIngest {
             clock,
             judge,
         };
-        let shared = Shared::new(receiver, self.config.max_body_bytes);
+        let shared = Shared::new(receiver, self.config.max_body_bytes, Arc::clone(&self.bodies));
         let platform = self.config.platform_secrets.clone();
         Door::new(Arc::clone(&shared), Endpoint::Platform, platform).configure(config);
         if let Some(connect) = self.config.connect_secrets.clone() {

@@ -105,7 +105,7 @@ impl Refusal {
     }
 
     /// The alert, keyed by endpoint and cause and never by event, so that a thousand forgeries are one alert with a count.
-    /// A sender that went away or is throttled raises none: the causes before it have.
+    /// A sender that is throttled raises none: the causes before it have.
     #[must_use]
     pub fn alert(&self, endpoint: Endpoint) -> Option<Alert> {
         let code = self.code();
@@ -115,7 +115,7 @@ impl Refusal {
                 let summary = format!("Deliveries to the {endpoint} endpoint are refused: {code}");
                 Alert::new(AlertKind::WebhookSignature, subject, summary)
             }
-            Self::Payload(_) | Self::TooLarge { .. } | Self::TimedOut => {
+            Self::Payload(_) | Self::TooLarge { .. } | Self::TimedOut | Self::Incomplete => {
                 let summary = format!("Deliveries to the {endpoint} endpoint cannot be read: {code}");
                 Alert::new(AlertKind::WebhookMalformed, subject, summary)
             }
@@ -127,7 +127,7 @@ impl Refusal {
                 let summary = "Webhooks are answered 503 because the broker does not confirm; Stripe sends them again";
                 Alert::new(AlertKind::BrokerUnavailable, "webhook-ingest", summary)
             }
-            Self::Incomplete | Self::Throttled { .. } => return None,
+            Self::Throttled { .. } => return None,
         };
         Some(alert.with("reason", self.reason()))
     }
@@ -209,6 +209,8 @@ mod tests {
         );
         let lost = key(Refusal::Broker(PublishError::TimedOut));
         assert_eq!(lost.as_deref(), Some("broker_unavailable:webhook-ingest"));
+        let cut_off = key(Refusal::Incomplete);
+        assert_eq!(cut_off.as_deref(), Some("webhook_malformed:connect/body_incomplete"));
         assert_eq!(key(Refusal::Throttled { wait: Duration::ZERO }), None);
     }
 }

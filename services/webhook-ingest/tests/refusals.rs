@@ -296,6 +296,33 @@ async fn declared_lengths_alone_turn_nobody_away() {
     ingest.stop().await;
 }
 
+/// Whoever sends all but the last byte holds memory; for those who send everything it is taken back.
+#[tokio::test]
+async fn bodies_that_never_end_turn_nobody_away() {
+    let broker = TestBroker::create().await;
+    let ingest = Ingest::start_with(&broker.amqp_url(), Duration::from_secs(60)).await;
+    let (now, nonsense) = (ingest.now(), "0".repeat(64));
+    let nearly_all = " ".repeat(MAX_BODY - 1);
+    let mut strangers = Vec::new();
+    for _ in 0..400 {
+        let mut stranger = tokio::net::TcpStream::connect(ingest.address).await.unwrap();
+        let head = format!(
+            "POST {PLATFORM_PATH} HTTP/1.1\r\nhost: x\r\nstripe-signature: t={now},v1={nonsense}\r\n\
+             content-length: {MAX_BODY}\r\n\r\n{nearly_all}"
+        );
+        // One that is turned away closes before it has heard everything.
+        drop(tokio::io::AsyncWriteExt::write_all(&mut stranger, head.as_bytes()).await);
+        strangers.push(stranger);
+    }
+    let body = event("evt_good", "invoice.paid");
+    testkit::eventually(Duration::from_secs(20), || async {
+        ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await.status == 200
+    })
+    .await;
+    drop(strangers);
+    ingest.stop().await;
+}
+
 /// What is not signed at all is refused before its body is there.
 #[tokio::test]
 async fn an_unsigned_body_is_refused_unread() {

@@ -42,6 +42,11 @@ pub struct Ingest {
 impl Ingest {
     /// Starts ingest in test mode and waits for its broker.
     pub async fn start(amqp_url: &str) -> Self {
+        Self::start_with(amqp_url, Duration::from_millis(500)).await
+    }
+
+    /// The same, with a patience of its own for bodies.
+    pub async fn start_with(amqp_url: &str, body_timeout: Duration) -> Self {
         testkit::install_tls_provider();
         let metrics = Metrics::install().unwrap();
         let clock = Clock::manual(Clock::System.now());
@@ -58,7 +63,7 @@ impl Ingest {
         let readiness = Readiness::new(stop.clone());
         service.register_checks(&readiness);
         let mut settings = HttpSettings::for_tests();
-        settings.body_timeout = Duration::from_millis(500);
+        settings.body_timeout = body_timeout;
         let routes = service.clone();
         let server = Server::new(settings, readiness, metrics.clone()).routes(move |config| routes.routes(config));
         let bound = server.bind().unwrap();
