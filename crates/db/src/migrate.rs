@@ -48,6 +48,7 @@ migrations! {
     6 "0006_speed",
     7 "0007_waiting_indexes",
     8 "0008_escrow",
+    9 "0009_amounts_of_others",
 }
 
 /// How many months of partitions are kept ahead.

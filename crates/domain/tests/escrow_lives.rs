@@ -64,11 +64,24 @@ struct Life {
     seen: BTreeSet<EscrowStatus>,
     /// The job's outcomes that are known at Stripe and not here.
     called: BTreeSet<u32>,
+    /// What we were told to refund, all together.
+    told_to_refund: i64,
 }
 
 impl Life {
     fn command(&mut self, command: Command) -> TestCaseResult {
-        self.take(&Input::Command(command)).map(|_| ())
+        let all = match self.escrow.payment.captured {
+            Some(_) => self.escrow.refundable(),
+            None => self.escrow.terms.split.amount().minor,
+        };
+        let wanted = match &command {
+            Command::Refund(amount) => amount.unwrap_or(all),
+            _ => 0,
+        };
+        if self.take(&Input::Command(command))? {
+            self.told_to_refund += wanted;
+        }
+        Ok(())
     }
 
     fn take(&mut self, input: &Input) -> Result<bool, TestCaseError> {
@@ -120,6 +133,11 @@ impl Life {
             );
         }
         prop_assert!(self.stripe.refunded <= self.stripe.captured.unwrap_or(0));
+        prop_assert!(
+            self.stripe.refunded_by_us <= self.told_to_refund,
+            "more refunded than was asked: {:?}",
+            self.escrow
+        );
         Ok(())
     }
 
@@ -144,7 +162,20 @@ impl Life {
             Wish::Withdrawn => JobOutcome::Dropped,
             Wish::OnHold => return Ok(()),
         };
+        let was_done = matches!(outcome, JobOutcome::Done(_));
         let done = Fact::JobDone { job: number, outcome };
+        if let (Task::Reverse(account, _), true) = (&job.task, was_done) {
+            let place = self.escrow.recipients.iter().position(|of| of.account == *account);
+            let place = place.expect("a recipient");
+            let transfers = self.escrow.recipients[place].transfers.values();
+            let known: i64 = transfers.map(|transfer| transfer.reversed.outside).sum();
+            let unheard_of = self.stripe.taken_outside_from(place) - known;
+            prop_assert!(
+                self.stripe.net_of(place) + unheard_of >= self.escrow.targets()[place],
+                "more taken back than was to be: {:?}",
+                self.escrow
+            );
+        }
         if is_lost {
             self.called.insert(number);
             self.stripe.told.push(done);
@@ -346,6 +377,7 @@ fn live(escrow: Escrow, steps: &[Step]) -> TestCaseResult {
         balances: Balances::new(),
         seen: BTreeSet::new(),
         called: BTreeSet::new(),
+        told_to_refund: 0,
     };
     for step in steps {
         match step {
@@ -429,7 +461,10 @@ proptest! {
                 }
             }
             balances.retain(|_, balance| *balance != 0);
-            (it.payment, it.refunded.clone(), it.disputes.clone(), it.recipients.clone(), it.plan(), it.derive_status(), balances)
+            // What is certain of others depends on what of ours was under way when it was told; what counts is the total.
+            let all = it.recipients.iter_mut().flat_map(|recipient| recipient.transfers.values_mut());
+            all.for_each(|transfer| transfer.reversed.outside = 0);
+            (it.payment, it.refunded.total(), it.disputes.clone(), it.recipients.clone(), it.plan(), it.derive_status(), balances)
         };
         prop_assert_eq!(end(&told), end(&shuffled));
     }

@@ -111,7 +111,7 @@ pub async fn insert_escrow_in_txn(txn: &Transaction<'_>, new: &NewEscrow<'_>) ->
 /// When the database does not answer or a row cannot be read.
 pub async fn lock_escrow_in_txn(txn: &Transaction<'_>, id: &str, lock: Lock) -> Result<Option<HeldEscrow>, DbError> {
     const COLUMNS: &str = "SELECT id, version, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, metadata, \
-        payment_intent_id, charge_id, payment_failed, authorized, capture_before, captured, canceled, refunded_told, refunded_ours, \
+        payment_intent_id, charge_id, payment_failed, authorized, capture_before, captured, canceled, refunded_told, refunded_outside, refunded_ours, \
         asked_release, asked_refund, asked_cancel, asked_secure, jobs_begun, set_aside_at IS NOT NULL AS is_set_aside, created_at \
         FROM escrow_transactions WHERE id = $1";
     let sql = match lock {
@@ -136,6 +136,7 @@ pub async fn lock_escrow_in_txn(txn: &Transaction<'_>, id: &str, lock: Lock) -> 
         payment: payment(&row),
         refunded: Cumulative {
             told: row.get("refunded_told"),
+            outside: row.get("refunded_outside"),
             ours: numbers(OPERATION, &row.get("refunded_ours"))?,
         },
         disputes: load_disputes(txn, id).await?,
@@ -190,7 +191,8 @@ pub async fn store_escrow_in_txn(
     let sql = "UPDATE escrow_transactions SET version = version + 1, status = $4, payment_intent_id = $5, charge_id = $6, \
                    payment_failed = $7, authorized = $8, capture_before = $9, captured = $10, canceled = $11, refunded_told = $12, \
                    refunded_ours = $13, asked_release = $14, asked_refund = $15, asked_cancel = $16, asked_secure = $17, \
-                   jobs_begun = $18, set_aside_at = CASE WHEN $19 THEN coalesce(set_aside_at, $20) END, updated_at = $20 \
+                   jobs_begun = $18, set_aside_at = CASE WHEN $19 THEN coalesce(set_aside_at, $20) END, updated_at = $20, \
+                   refunded_outside = $21 \
                WHERE id = $1 AND version = $2 AND status = $3";
     let escrow = &next.escrow;
     let id = escrow.terms.id.as_str();
@@ -220,6 +222,7 @@ pub async fn store_escrow_in_txn(
             &jobs_begun,
             &next.is_set_aside,
             &now,
+            &escrow.refunded.outside,
         ],
     )
     .await?;

@@ -101,7 +101,7 @@ type TransfersOf = BTreeMap<String, BTreeMap<TransferId, Transfer>>;
 
 async fn load_transfers(txn: &Transaction<'_>, id: &str) -> Result<TransfersOf, DbError> {
     const OPERATION: &str = "load_transfers";
-    let sql = "SELECT account, transfer_id, amount, reversed_told, reversed_ours, failed FROM escrow_transfers WHERE escrow_id = $1";
+    let sql = "SELECT account, transfer_id, amount, reversed_told, reversed_ours, failed, reversed_outside FROM escrow_transfers WHERE escrow_id = $1";
     let mut transfers = TransfersOf::new();
     for row in query(txn, OPERATION, sql, &[&id]).await? {
         let transfer = TransferId::parse(row.get::<_, &str>(1)).map_err(|_| corrupt(OPERATION, "transfer_id"))?;
@@ -109,6 +109,7 @@ async fn load_transfers(txn: &Transaction<'_>, id: &str) -> Result<TransfersOf, 
             amount: row.get(2),
             reversed: Cumulative {
                 told: row.get(3),
+                outside: row.get(6),
                 ours: numbers(OPERATION, &row.get(4))?,
             },
             failed: row.get(5),
@@ -168,10 +169,10 @@ pub(super) const fn readiness_columns(readiness: Readiness) -> (&'static str, Op
 }
 
 pub(super) async fn store_transfers(txn: &Transaction<'_>, before: &Escrow, next: &Escrow) -> Result<(), DbError> {
-    let sql = "INSERT INTO escrow_transfers (transfer_id, escrow_id, account, amount, reversed_told, reversed_ours, failed) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7) \
+    let sql = "INSERT INTO escrow_transfers (transfer_id, escrow_id, account, amount, reversed_told, reversed_ours, failed, reversed_outside) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
                ON CONFLICT (transfer_id) DO UPDATE SET amount = EXCLUDED.amount, reversed_told = EXCLUDED.reversed_told, \
-                   reversed_ours = EXCLUDED.reversed_ours, failed = EXCLUDED.failed \
+                   reversed_ours = EXCLUDED.reversed_ours, failed = EXCLUDED.failed, reversed_outside = EXCLUDED.reversed_outside \
                WHERE escrow_transfers.escrow_id = EXCLUDED.escrow_id AND escrow_transfers.account = EXCLUDED.account";
     for (recipient, was) in next.recipients.iter().zip(&before.recipients) {
         for (id, transfer) in &recipient.transfers {
@@ -190,6 +191,7 @@ pub(super) async fn store_transfers(txn: &Transaction<'_>, before: &Escrow, next
                     &transfer.reversed.told,
                     &cumulative(&transfer.reversed),
                     &transfer.failed,
+                    &transfer.reversed.outside,
                 ],
             )
             .await?;

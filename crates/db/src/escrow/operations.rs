@@ -155,7 +155,8 @@ pub(super) async fn load_jobs(txn: &Transaction<'_>, escrow: &str) -> Result<BTr
 }
 
 /// Writes how the jobs of an escrow stand now. A refused call that is wanted again is due when its backoff is over; one that waited for
-/// its recipient is due at once, since it is the account that says when, and not the time.
+/// its recipient is due at once, since it is the account that says when, and not the time; but only the first time: an account that looks
+/// ready and is refused all the same would be asked without end.
 pub(super) async fn store_jobs(
     txn: &Transaction<'_>,
     before: &Escrow,
@@ -163,9 +164,9 @@ pub(super) async fn store_jobs(
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let sql = "UPDATE stripe_operations SET job = $3, job_code = $4, job_class = $5, updated_at = $6, \
-                   next_at = CASE WHEN $7 THEN least(next_at, $6) ELSE next_at END, \
+                   next_at = CASE WHEN $7 AND failures <= 1 THEN least(next_at, $6) ELSE next_at END, \
                    due_at = CASE WHEN status <> 'failed_transient' THEN due_at WHEN $3 IS DISTINCT FROM 'open' THEN NULL \
-                                 WHEN $7 THEN least(next_at, $6) ELSE next_at END \
+                                 WHEN $7 AND failures <= 1 THEN least(next_at, $6) ELSE next_at END \
                WHERE escrow_id = $1 AND number = $2";
     for (number, was) in &before.jobs {
         let standing = next.jobs.get(number).map(|job| job.standing);

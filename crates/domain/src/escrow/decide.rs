@@ -215,6 +215,9 @@ fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Esc
         (AwaitingPayment | PaymentFailed | Held, Command::Expire) if now < escrow.terms.expires_at => {
             Err(Reason::NotExpired)
         }
+        (AwaitingPayment | PaymentFailed | Held, Command::Expire) if escrow.payment.captured.is_none() => {
+            cancel(escrow)
+        }
         (AwaitingPayment | PaymentFailed | Held, Command::Expire) => refund(escrow, None),
         (
             Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded | Canceled | Reversed
@@ -259,6 +262,9 @@ fn release(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
     }
     let mut next = escrow.clone();
     next.asked.release = true;
+    // A capture in time that was refused is made anew, and not when its backoff is over.
+    next.jobs
+        .retain(|_, job| job.task != Task::Capture || job.standing == Standing::Open);
     entitle(&mut next);
     Ok(next)
 }
@@ -307,18 +313,34 @@ fn refund(escrow: &Escrow, amount: Option<i64>) -> Result<Escrow, Reason> {
     }
     let asked = if escrow.payment.captured.is_some() {
         Asked {
-            refund: escrow.refunded.total().saturating_add(amount),
+            refund: escrow.refunded.of_ours().saturating_add(amount),
             ..escrow.asked
         }
     } else if amount == whole.minor {
         Asked {
             cancel: true,
+            refund: amount,
             ..escrow.asked
         }
     } else {
         return Err(Reason::PartBeforeCapture);
     };
     Ok(asking(escrow, asked))
+}
+
+/// Its time is over before it was captured. If it turns out that it was, it is refunded by a later run: a breaker that lets every
+/// cancellation pass has not been asked for its amount.
+fn cancel(escrow: &Escrow) -> Result<Escrow, Reason> {
+    if escrow.is_busy() {
+        return Err(Reason::Busy);
+    }
+    Ok(asking(
+        escrow,
+        Asked {
+            cancel: true,
+            ..escrow.asked
+        },
+    ))
 }
 
 fn secure(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
@@ -393,10 +415,7 @@ fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
             (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
         }
     }
-    let of_job = |task: &Task| next.job_on(task).map_or(0, |(_, job)| job.amount);
-    let outside = |told: i64, ours: i64, task: &Task| told > ours.saturating_add(of_job(task));
-    if next.refunded.told > before.refunded.told && outside(next.refunded.told, next.refunded.of_ours(), &Task::Refund)
-    {
+    if next.refunded.outside > before.refunded.outside {
         notices.push(Notice::RefundedOutside);
     }
     for ((recipient, was), part) in next
@@ -406,9 +425,8 @@ fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
         .zip(next.terms.split.parts())
     {
         for (id, transfer) in &recipient.transfers {
-            let known = was.transfers.get(id).map_or(0, |known| known.reversed.told);
-            let task = Task::Reverse(recipient.account.clone(), id.clone());
-            if transfer.reversed.told > known && outside(transfer.reversed.told, transfer.reversed.of_ours(), &task) {
+            let known = was.transfers.get(id).map_or(0, |known| known.reversed.outside);
+            if transfer.reversed.outside > known {
                 notices.push(Notice::ReversedOutside(id.clone()));
             }
         }

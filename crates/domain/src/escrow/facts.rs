@@ -1,7 +1,8 @@
 //! What is known of an escrow's money, merged by rules that do not care about order.
 //!
-//! Stripe tells amounts that only grow (`amount_refunded`, `amount_reversed`) as totals; our own calls tell what each of them did. The
-//! truth is at least either, so [`Cumulative`] takes the larger one: a maximum and a union, in whatever order they come. Disputes and
+//! Stripe tells amounts that only grow (`amount_refunded`, `amount_reversed`) as totals; our own calls tell what each of them did; and
+//! whatever was told beyond these is what others did. The truth is at least either of the first, and at least the sum of the last two,
+//! so [`Cumulative`] takes the larger one: maxima and a union, in whatever order they come. Disputes and
 //! the payment keep the furthest stage that they were seen in. Only an account's readiness goes up and down: the newest snapshot
 //! counts, and a refusal by Stripe counts until a snapshot says otherwise.
 
@@ -43,6 +44,9 @@ impl Payment {
 pub struct Cumulative {
     /// The largest total that Stripe told.
     pub told: i64,
+    /// What others did, in a dashboard for example, as far as it is certain: the most by which a total exceeded what our own jobs had
+    /// done or might just have been doing.
+    pub outside: i64,
     /// What our own jobs did, by their number.
     pub ours: BTreeMap<u32, i64>,
 }
@@ -51,7 +55,7 @@ impl Cumulative {
     /// The least that it can be.
     #[must_use]
     pub fn total(&self) -> i64 {
-        self.told.max(self.of_ours())
+        self.told.max(self.outside.saturating_add(self.of_ours()))
     }
 
     /// What our own jobs came to.
@@ -60,9 +64,16 @@ impl Cumulative {
         self.ours.values().copied().fold(0, i64::saturating_add)
     }
 
-    /// A total that Stripe told.
-    pub(super) fn tell(&mut self, total: i64) {
+    /// A total that Stripe told, while a job of ours for `under_way` might be in it already.
+    pub(super) fn tell(&mut self, total: i64, under_way: i64) {
+        let ours_at_most = self.of_ours().saturating_add(under_way);
         self.told = self.told.max(total);
+        self.outside = self.outside.max(total.saturating_sub(ours_at_most));
+    }
+
+    /// What was told is told again, now that it is certain that no job of ours was in it but those that are done.
+    pub(super) fn tell_without_ours(&mut self) {
+        self.tell(self.told, 0);
     }
 }
 
@@ -79,6 +90,17 @@ words! {
         Lost => "lost",
         /// The money has come back.
         Won => "won",
+    }
+}
+
+impl DisputeStage {
+    /// Whether money was taken in it, at least for a while, so that there was some to be taken.
+    #[must_use]
+    pub const fn moved_money(self) -> bool {
+        match self {
+            Self::Open | Self::Lost | Self::Won => true,
+            Self::Inquiry | Self::Closed => false,
+        }
     }
 }
 

@@ -48,9 +48,10 @@ pub struct Escrow {
 pub struct Asked {
     /// It was released.
     pub release: bool,
-    /// How much is to be refunded, all together, in minor units.
+    /// How much our own jobs are to refund, all together, in minor units. What others refund is not part of it.
     pub refund: i64,
-    /// It is to be canceled before it is captured.
+    /// It is to be canceled before it is captured. Where it is captured first, only what was asked to be refunded goes back by itself;
+    /// one that has expired waits for the next time-out run and its breaker.
     pub cancel: bool,
     /// It is to be captured before its authorisation ends.
     pub secure: bool,
@@ -190,16 +191,11 @@ impl Escrow {
         left.saturating_sub(self.lost()).max(0)
     }
 
-    /// What was asked to be refunded and was not yet, in minor units. A payment that was to be canceled and was captured first is
-    /// refunded.
+    /// What was asked to be refunded and was not yet, in minor units: never more than was asked of us, whatever others refund, and never
+    /// more than there is.
     #[must_use]
     pub fn refund_due(&self) -> i64 {
-        let asked = if self.asked.cancel {
-            self.captured()
-        } else {
-            self.asked.refund
-        };
-        let due = asked.saturating_sub(self.refunded.total());
+        let due = self.asked.refund.saturating_sub(self.refunded.of_ours());
         due.min(self.refundable()).max(0)
     }
 
@@ -241,12 +237,12 @@ impl Escrow {
 
     fn before_capture(&self) -> Vec<(Task, i64)> {
         let amount = self.terms.split.amount().minor;
-        let is_authorized = self.payment.authorized.is_some();
+        let can_be_captured = self.payment.authorized.is_some() && !self.shows_its_capture();
         if self.payment.canceled {
             Vec::new()
         } else if self.asked.cancel {
             vec![(Task::Cancel, amount)]
-        } else if is_authorized && (self.asked.release || self.asked.secure) {
+        } else if can_be_captured && (self.asked.release || self.asked.secure) {
             vec![(Task::Capture, amount)]
         } else {
             Vec::new()
@@ -389,14 +385,16 @@ impl Escrow {
         }
     }
 
-    /// Whether the payer has paid, as far as anything shows: what is disputed or refunded was captured, also where the webhook that
-    /// says so is still on its way.
-    fn is_paid(&self) -> bool {
-        let is_disputed = self.disputes.values().any(|dispute| match dispute.stage {
-            DisputeStage::Open | DisputeStage::Lost | DisputeStage::Won => true,
-            DisputeStage::Inquiry | DisputeStage::Closed => false,
-        });
-        self.payment.authorized.is_some() || is_disputed || self.refunded.total() > 0
+    /// Whether the payment was captured although the webhook that says so is still on its way: what is disputed or refunded was.
+    fn shows_its_capture(&self) -> bool {
+        let is_disputed = self.disputes.values().any(|dispute| dispute.stage.moved_money());
+        is_disputed || self.refunded.total() > 0
+    }
+
+    /// What our job on a task might just be doing, in minor units. One that was refused or given up did nothing.
+    pub(super) fn under_way(&self, task: &Task) -> i64 {
+        let open = self.job_on(task).filter(|(_, job)| job.standing == Standing::Open);
+        open.map_or(0, |(_, job)| job.amount)
     }
 
     fn status_before_capture(&self) -> EscrowStatus {
@@ -406,7 +404,7 @@ impl Escrow {
             EscrowStatus::Disputed
         } else if self.asked.cancel {
             EscrowStatus::Refunding
-        } else if self.is_paid() {
+        } else if self.payment.authorized.is_some() || self.shows_its_capture() {
             if self.asked.release {
                 EscrowStatus::Processing
             } else {

@@ -2,6 +2,7 @@
 
 use super::decide::{Reason, bars_the_recipient, standing_after};
 use super::facts::{Dispute, Payment, Readiness, Recipient, Transfer};
+use super::failure::ErrorClass;
 use super::held::{Asked, Escrow, Job, Standing, Task};
 use super::input::{Fact, JobOutcome};
 use crate::ids::{AccountId, TransferId};
@@ -48,7 +49,13 @@ pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
                 ..Payment::default()
             },
         )?,
-        Fact::Refunded(total) => next.refunded.tell(minor(escrow, *total)?),
+        Fact::Refunded(total) => {
+            let total = minor(escrow, *total)?;
+            next.refunded.tell(total, escrow.under_way(&Task::Refund));
+            if total > 0 {
+                was_authorized(&mut next);
+            }
+        }
         Fact::Disputed { dispute, stage, amount } => {
             let told = Dispute {
                 stage: *stage,
@@ -58,6 +65,9 @@ pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
                 .entry(dispute.clone())
                 .and_modify(|known| *known = known.merge(told))
                 .or_insert(told);
+            if stage.moved_money() {
+                was_authorized(&mut next);
+            }
         }
         Fact::Transferred {
             account,
@@ -73,9 +83,10 @@ pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
             total,
         } => {
             let total = minor(escrow, *total)?;
+            let ours = escrow.under_way(&Task::Reverse(account.clone(), transfer.clone()));
             transferred(&mut next, account, transfer, minor(escrow, *amount)?)?
                 .reversed
-                .tell(total);
+                .tell(total, ours);
         }
         Fact::TransferFailed {
             account,
@@ -83,8 +94,9 @@ pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
             amount,
         } => {
             let amount = minor(escrow, *amount)?;
+            let ours = escrow.under_way(&Task::Reverse(account.clone(), transfer.clone()));
             let known = transferred(&mut next, account, transfer, amount)?;
-            known.reversed.tell(amount);
+            known.reversed.tell(amount, ours);
             known.failed = true;
         }
         Fact::AccountSeen { account, readiness, at } => {
@@ -116,6 +128,11 @@ fn pay(escrow: &mut Escrow, told: Payment) -> Result<(), Reason> {
     }
     escrow.payment = merged;
     Ok(())
+}
+
+/// What went back to the payer was authorised before.
+fn was_authorized(escrow: &mut Escrow) {
+    escrow.payment.authorized = escrow.payment.authorized.max(Some(None));
 }
 
 fn recipient<'e>(escrow: &'e mut Escrow, account: &AccountId) -> Result<&'e mut Recipient, Reason> {
@@ -158,16 +175,28 @@ fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<()
         // It was let go, or its outcome is known.
         return Ok(());
     };
+    if let JobOutcome::Done(made) = outcome {
+        escrow.jobs.remove(&number);
+        return done(escrow, number, &job, made.as_ref());
+    }
+    did_not_happen(escrow, &job)?;
     match standing_after(outcome) {
         Some(standing) => refused(escrow, number, &job, standing),
         None => {
             escrow.jobs.remove(&number);
-            match outcome {
-                JobOutcome::Done(transfer) => done(escrow, number, &job, transfer.as_ref()),
-                JobOutcome::Dropped | JobOutcome::Refused(_) | JobOutcome::GivenUp(_) => Ok(()),
-            }
+            Ok(())
         }
     }
+}
+
+/// What was told meanwhile, and might have been this job, was done by others.
+fn did_not_happen(escrow: &mut Escrow, job: &Job) -> Result<(), Reason> {
+    match &job.task {
+        Task::Refund => escrow.refunded.tell_without_ours(),
+        Task::Reverse(account, transfer) => transferred(escrow, account, transfer, 0)?.reversed.tell_without_ours(),
+        Task::Capture | Task::Cancel | Task::Transfer(_) => {}
+    }
+    Ok(())
 }
 
 fn done(escrow: &mut Escrow, number: u32, job: &Job, made: Option<&TransferId>) -> Result<(), Reason> {
@@ -205,7 +234,7 @@ fn done(escrow: &mut Escrow, number: u32, job: &Job, made: Option<&TransferId>) 
 fn refused(escrow: &mut Escrow, number: u32, job: &Job, standing: Standing) -> Result<(), Reason> {
     match &job.task {
         // Back to held: whoever releases again asks for a new capture (ESC-5).
-        Task::Capture => {
+        Task::Capture if escrow.asked.release => {
             escrow.jobs.remove(&number);
             if escrow.payment.captured.is_none() {
                 escrow.asked = Asked {
@@ -227,18 +256,28 @@ fn refused(escrow: &mut Escrow, number: u32, job: &Job, standing: Standing) -> R
                 recipient(escrow, account)?.readiness = Readiness::NotReady(failure.code);
             }
         }
-        // What a lost dispute took and the recipient no longer has is a loss at once: nobody can decide otherwise.
-        Task::Reverse(account, _) if escrow.lost() > 0 && matches!(standing, Standing::GivenUp(_)) => {
+        // What a lost dispute took and the recipient no longer has is a loss at once: nobody can decide otherwise. A reversal that was
+        // refused for another reason (a key that has expired) is no loss yet, and waits for a person.
+        Task::Reverse(account, _) if escrow.lost() > 0 && is_for_want_of_money(standing) => {
             escrow.jobs.remove(&number);
             write_off(escrow, account, job.amount);
             return Ok(());
         }
-        Task::Reverse(..) | Task::Cancel | Task::Refund => {}
+        // A capture in time is tried again with everything else that was refused.
+        Task::Capture | Task::Reverse(..) | Task::Cancel | Task::Refund => {}
     }
     if let Some(job) = escrow.jobs.get_mut(&number) {
         job.standing = standing;
     }
     Ok(())
+}
+
+/// Whether attempts ended because the money was not there whenever it was asked for.
+fn is_for_want_of_money(standing: Standing) -> bool {
+    match standing {
+        Standing::GivenUp(Some(failure)) => failure.class == ErrorClass::Transient,
+        Standing::GivenUp(None) | Standing::Refused(_) | Standing::Open => false,
+    }
 }
 
 /// Books that this much will not be taken back.

@@ -12,6 +12,8 @@ pub struct Transfer {
     pub to: usize,
     pub amount: i64,
     pub reversed: i64,
+    /// How much of it others did.
+    pub reversed_outside: i64,
 }
 
 pub struct Stripe {
@@ -21,6 +23,8 @@ pub struct Stripe {
     pub captured: Option<i64>,
     pub canceled: bool,
     pub refunded: i64,
+    /// How much of it our own calls did.
+    pub refunded_by_us: i64,
     pub disputes: Vec<(DisputeStage, i64)>,
     pub transfers: Vec<Transfer>,
     pub ready: Vec<bool>,
@@ -50,6 +54,7 @@ impl Stripe {
             captured: None,
             canceled: false,
             refunded: 0,
+            refunded_by_us: 0,
             disputes: Vec::new(),
             transfers: Vec::new(),
             ready: vec![true; recipients],
@@ -69,6 +74,11 @@ impl Stripe {
     pub fn net_of(&self, recipient: usize) -> i64 {
         let own = self.transfers.iter().filter(|transfer| transfer.to == recipient);
         own.map(|transfer| transfer.amount - transfer.reversed).sum()
+    }
+
+    pub fn taken_outside_from(&self, recipient: usize) -> i64 {
+        let own = self.transfers.iter().filter(|transfer| transfer.to == recipient);
+        own.map(|transfer| transfer.reversed_outside).sum()
     }
 
     fn money(&self, minor: i64) -> Money {
@@ -183,7 +193,9 @@ impl Stripe {
                 let number = usize::try_from(argument).expect("small") % self.transfers.len();
                 let left = self.transfers[number].amount - self.transfers[number].reversed;
                 if left > 0 {
-                    self.transfers[number].reversed += 1 + argument % left;
+                    let taken = 1 + argument % left;
+                    self.transfers[number].reversed += taken;
+                    self.transfers[number].reversed_outside += taken;
                     self.tell_transfer(number);
                 }
             }
@@ -239,6 +251,7 @@ impl Stripe {
             }
             Task::Refund => {
                 self.refunded += amount;
+                self.refunded_by_us += amount;
                 self.told.push(Fact::Refunded(self.money(self.refunded)));
                 JobOutcome::Done(None)
             }
@@ -256,6 +269,7 @@ impl Stripe {
             to,
             amount,
             reversed: 0,
+            reversed_outside: 0,
         });
         let number = self.transfers.len() - 1;
         self.tell_transfer(number);
