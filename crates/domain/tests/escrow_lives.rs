@@ -337,6 +337,7 @@ enum Step {
     Refund(i64),
     RefundAll,
     Retry(u32),
+    WithdrawRefund,
     BearLoss(usize),
     Secure,
 }
@@ -350,6 +351,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..100_000_i64).prop_map(Step::Refund),
         1 => Just(Step::RefundAll),
         2 => (0..12_u32).prop_map(Step::Retry),
+        1 => Just(Step::WithdrawRefund),
         1 => (0..3_usize).prop_map(Step::BearLoss),
         1 => Just(Step::Secure),
     ]
@@ -392,6 +394,7 @@ fn live(escrow: Escrow, steps: &[Step]) -> TestCaseResult {
             }
             Step::RefundAll => life.command(Command::Refund(None))?,
             Step::Retry(job) => life.command(Command::Retry { job: *job })?,
+            Step::WithdrawRefund => life.command(Command::WithdrawRefund)?,
             Step::BearLoss(recipient) => life.command(Command::BearLoss(stripe::account(*recipient)))?,
             Step::Secure => life.command(Command::SecureAuthorization)?,
         }

@@ -255,6 +255,33 @@ fn a_claw_back_is_a_loss_only_when_the_money_is_not_there() {
 }
 
 #[test]
+fn a_refund_that_stripe_never_makes_is_withdrawn_and_the_rest_goes_on() {
+    let mut story = Story::paid_out();
+    assert_eq!(
+        story.ask(Command::WithdrawRefund, NOW),
+        Err(Reason::WrongStatus(EscrowStatus::Distributed))
+    );
+    story.ask(Command::Refund(Some(1_000)), NOW).expect("asked");
+    story.end(&Task::Reverse(seller(), first_transfer()), JobOutcome::Done(None));
+    assert_eq!(
+        story.ask(Command::WithdrawRefund, NOW),
+        Err(Reason::NothingToWithdraw),
+        "it may just be made"
+    );
+    story.end(
+        &Task::Refund,
+        JobOutcome::GivenUp(Some(Failure::new(ErrorCode::ChargeNotRefundable, 400))),
+    );
+    assert_eq!(story.escrow.status, EscrowStatus::Refunding);
+    story.ask(Command::WithdrawRefund, NOW).expect("withdrawn");
+    assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Reversed));
+    story
+        .ask(Command::Release, NOW)
+        .expect("what was taken back is paid again");
+    assert_eq!(story.jobs(), [(Task::Transfer(seller()), 900, Standing::Open)]);
+}
+
+#[test]
 fn a_capture_in_time_that_is_refused_is_tried_again_by_the_rules_of_refusals() {
     let mut story = Story::new();
     story.hear(Fact::Authorized {

@@ -106,6 +106,7 @@ async fn order_in_txn(
         | Command::Refund(_)
         | Command::Expire
         | Command::SecureAuthorization
+        | Command::WithdrawRefund
         | Command::BearLoss(_) => held,
     };
     let cause = Cause {

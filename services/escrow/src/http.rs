@@ -55,6 +55,7 @@ impl Desk {
             .service(resource("/api/escrows/{id}").route(web::get().to(get_escrow)))
             .service(resource("/api/escrows/{id}/release").route(web::post().to(post_release)))
             .service(resource("/api/escrows/{id}/refund").route(web::post().to(post_refund)))
+            .service(resource("/api/escrows/{id}/refund/withdraw").route(web::post().to(post_withdraw_refund)))
             .service(resource("/api/escrows/{id}/operations/{number}/retry").route(web::post().to(post_retry)))
             .service(resource("/api/escrows/{id}/recipients/{account}/bear-loss").route(web::post().to(post_bear_loss)));
     }
@@ -160,6 +161,24 @@ async fn post_retry(
         "retry",
         &text,
         &Command::Retry { job },
+    )
+    .await
+}
+
+async fn post_withdraw_refund(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<String>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    command(
+        &desk,
+        &caller,
+        &request,
+        valid(&path)?,
+        "withdraw_refund",
+        "",
+        &Command::WithdrawRefund,
     )
     .await
 }
@@ -281,6 +300,7 @@ fn refusal(reason: &Reason, status: EscrowStatus) -> Problem {
         | Reason::AuthorizationEnded
         | Reason::NothingToSecure
         | Reason::NothingToRetry
+        | Reason::NothingToWithdraw
         | Reason::NoLossToBear
         | Reason::CurrencyMismatch
         | Reason::NegativeAmount

@@ -126,6 +126,90 @@ fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
     });
 }
 
+/// Our refund is done before its webhook is here, and what others refunded is in nobody's way.
+#[test]
+fn after_a_refund_in_the_dashboard_ours_is_made_once() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        let charge = world.book(&id).await["captures"][0]["charge"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let form = [("charge", charge.as_str()), ("amount", "5000")];
+        world.stripe(reqwest::Method::POST, "/v1/refunds", &form).await;
+        world.carry().await;
+        let shown = async || world.get(&id).await;
+        testkit::eventually(SOON, || async { shown().await["refunded"] == 5_000 }).await;
+        let (status, body) = world.command(&id, "refund", &json!({"amount": 1_000})).await;
+        assert_eq!(status, 202, "{body:#}");
+        testkit::eventually(SOON, || async { shown().await["refunded"] == 6_000 }).await;
+        world.until(&id, "held").await;
+        world.carry().await;
+        assert_eq!(world.moved(&id, "refunds").await, [5_000, 1_000]);
+        world.assert_book_holds().await;
+    });
+}
+
+/// What an account says of itself and what Stripe answers may differ for long: a refusal is not asked for again and again.
+#[test]
+fn an_account_that_looks_ready_and_is_refused_is_not_hammered() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        let refusal = json!({
+            "path": "/v1/transfers$", "method": "POST", "kind": "error", "code": "transfers_not_allowed", "times": 100,
+        });
+        world.fault(refusal).await;
+        world.command(&id, "release", &json!({})).await;
+        let failures = async || {
+            let sql = format!(
+                "SELECT max(failures)::bigint FROM stripe_operations WHERE escrow_id = '{id}' AND kind = 'transfer'"
+            );
+            world.count(&sql).await
+        };
+        testkit::eventually(SOON, || async { failures().await >= 2 }).await;
+        let sql = format!(
+            "SELECT count(*) FROM stripe_operations WHERE escrow_id = '{id}' AND kind = 'transfer' AND next_at > last_call"
+        );
+        testkit::eventually(SOON, || async { world.count(&sql).await == 1 }).await;
+        // Time stands still here, so that a third call would be one without any backoff.
+        world.heal().await;
+        assert_eq!(failures().await, 2);
+        assert_eq!(world.moved(&id, "transfers").await, [0_i64; 0]);
+    });
+}
+
+#[test]
+fn a_refund_that_stripe_never_makes_is_withdrawn() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
+        assert_eq!((status, &body["code"]), (409, &json!("wrong_state")), "{body:#}");
+        let refusal = json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable", "times": 100});
+        world.fault(refusal).await;
+        world.command(&id, "refund", &json!({"amount": 1_000})).await;
+        let subject = format!("{id}/gave_up");
+        testkit::eventually(SOON, || async {
+            world.get(&id).await["operations"][1]["status"] == "failed_permanent" || alerts(&world, &subject).await > 0
+        })
+        .await;
+        let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
+        assert_eq!((status, &body["status"]), (202, &json!("held")), "{body:#}");
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+        world.assert_book_holds().await;
+    });
+}
+
 #[test]
 fn a_loss_is_borne_where_nothing_can_be_taken_back() {
     in_world(|world| async move {

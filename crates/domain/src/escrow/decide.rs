@@ -123,6 +123,9 @@ pub enum Reason {
     /// There is no such job, or its call was not refused.
     #[error("there is no refused call to make again")]
     NothingToRetry,
+    /// There is no refund that was refused.
+    #[error("there is no refused refund to withdraw")]
+    NothingToWithdraw,
     /// There is no reversal that was refused.
     #[error("there is no refused reversal of this recipient's")]
     NoLossToBear,
@@ -232,7 +235,7 @@ fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Esc
         ) => wrong,
         (
             Canceled | Refunded | Distributed | AwaitingPayment | PaymentFailed,
-            Command::Retry { .. } | Command::BearLoss(_),
+            Command::Retry { .. } | Command::WithdrawRefund | Command::BearLoss(_),
         ) => wrong,
         (
             Held | Processing | TransferFailed | PendingUserSetup | Refunding | Reversed | Disputed,
@@ -242,6 +245,10 @@ fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Esc
             Held | Processing | TransferFailed | PendingUserSetup | Refunding | Reversed | Disputed,
             Command::BearLoss(account),
         ) => bear_loss(escrow, account),
+        (
+            Held | Processing | TransferFailed | PendingUserSetup | Refunding | Reversed | Disputed,
+            Command::WithdrawRefund,
+        ) => withdraw_refund(escrow),
     }
 }
 
@@ -371,6 +378,20 @@ fn retry(escrow: &Escrow, number: u32) -> Result<Escrow, Reason> {
             job.standing = Standing::Open;
             Ok(next)
         }
+    }
+}
+
+/// What was taken back from recipients for it is theirs again once it is released again.
+fn withdraw_refund(escrow: &Escrow) -> Result<Escrow, Reason> {
+    match escrow.job_on(&Task::Refund) {
+        Some((_, job)) if job.standing != Standing::Open => {
+            let asked = Asked {
+                refund: escrow.refunded.of_ours(),
+                ..escrow.asked
+            };
+            Ok(asking(escrow, asked))
+        }
+        Some(_) | None => Err(Reason::NothingToWithdraw),
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Command {
         /// The job's number.
         job: u32,
     },
+    /// Do not refund what Stripe does not refund; the payer gets it another way, or not at all. Only a person asks.
+    WithdrawRefund,
     /// Stop trying to take money back from this recipient; the platform bears the loss. Only a person asks.
     BearLoss(AccountId),
 }

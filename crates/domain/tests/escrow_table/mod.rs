@@ -161,6 +161,7 @@ kinds! {
     ExpireEarly => "*expire*, before its time",
     Secure => "*secure* its authorisation, shortly before that ends",
     Retry => "*retry* its first job",
+    WithdrawRefund => "*withdraw the refund* that was refused",
     BearLoss => "*bear the loss* of A",
     PaymentFailed => "the payment was declined",
     Authorized => "the payment was authorised",
@@ -205,6 +206,7 @@ impl Kind {
             Self::Expire | Self::ExpireEarly => command(Command::Expire),
             Self::Secure => command(Command::SecureAuthorization),
             Self::Retry => command(Command::Retry { job: first_job(escrow) }),
+            Self::WithdrawRefund => command(Command::WithdrawRefund),
             Self::BearLoss => command(Command::BearLoss(account("a"))),
             Self::PaymentFailed
             | Self::Authorized
@@ -319,6 +321,7 @@ pub const fn has_rows(input: &Input) -> bool {
             | Command::Expire
             | Command::SecureAuthorization
             | Command::Retry { .. }
+            | Command::WithdrawRefund
             | Command::BearLoss(_),
         )
         | Input::Fact(
