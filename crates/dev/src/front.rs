@@ -1,7 +1,8 @@
 //! The one address of a system with one process per service: a small proxy that hands each route to the service that has it.
 //!
 //! It is a stand-in for the ingress of a real installation. The client's address goes on in `X-Forwarded-For`, which is
-//! replaced, not extended, so that nobody can pretend one. `/healthz` and `/readyz` hold only if they hold everywhere.
+//! replaced, not extended, so that nobody can pretend one. `/healthz` and `/readyz` hold only if they hold everywhere; `/metrics` and
+//! `/openapi.json` are those of all services in one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use service_kit::openapi;
 
 use crate::exposition::merge;
 
@@ -67,6 +70,7 @@ impl Front {
                 .route("/healthz", web::get().to(everywhere))
                 .route("/readyz", web::get().to(everywhere))
                 .route("/metrics", web::get().to(metrics))
+                .route("/openapi.json", web::get().to(document))
                 .default_service(web::to(hand_on))
         };
         let server = HttpServer::new(app).workers(1).disable_signals();
@@ -175,6 +179,29 @@ async fn everywhere(request: HttpRequest, behind: Data<Behind>) -> HttpResponse 
     } else {
         HttpResponse::BadGateway().finish()
     }
+}
+
+/// The routes of every service. One that does not answer would be missing, so then there is no document.
+async fn document(behind: Data<Behind>) -> HttpResponse {
+    let mut documents = Vec::new();
+    for (_, port) in &behind.services {
+        match fetch_document(&behind.client, *port).await {
+            Ok(document) => documents.push(document),
+            Err(_) => return HttpResponse::BadGateway().finish(),
+        }
+    }
+    match openapi::merge(documents) {
+        Some(document) => HttpResponse::Ok().json(document),
+        None => HttpResponse::BadGateway().finish(),
+    }
+}
+
+async fn fetch_document(client: &Client, port: u16) -> reqwest::Result<Value> {
+    let answer = client
+        .get(format!("http://127.0.0.1:{port}/openapi.json"))
+        .send()
+        .await?;
+    answer.error_for_status()?.json().await
 }
 
 async fn metrics(behind: Data<Behind>) -> HttpResponse {

@@ -10,8 +10,10 @@
 
 mod context;
 mod extract;
+mod routes;
 mod server;
 
 pub use context::{is_timeout, request_context};
 pub use extract::{CallerAddress, extractor_config};
-pub use server::{Bound, HttpSettings, MetricsListener, ServeError, Server, health_routes, metrics_route};
+pub use routes::{Place, Routes};
+pub use server::{Bound, HttpSettings, MetricsListener, ServeError, Server};

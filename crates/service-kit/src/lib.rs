@@ -12,6 +12,7 @@ pub mod health;
 pub mod http;
 
 pub mod log_budget;
+pub mod openapi;
 pub mod problem;
 pub mod rate_limit;
 pub mod request_id;

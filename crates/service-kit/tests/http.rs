@@ -10,7 +10,8 @@ use serde_json::Value;
 use service_kit::auth::{self, Authenticator, Claims, Principal, Role};
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
-use service_kit::http::{CallerAddress, HttpSettings, Server};
+use service_kit::http::{CallerAddress, HttpSettings, Place, Server};
+use service_kit::openapi::{Operation, Verb, check_answer};
 use service_kit::telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,38 +42,31 @@ fn start() -> Running {
     settings.body_timeout = Duration::from_millis(300);
     let in_work = Arc::new(Notify::new());
     let (begun, stopping) = (Arc::clone(&in_work), stop.clone());
-    let server = Server::new(settings, readiness.clone(), Metrics::install().unwrap()).routes(move |config| {
+    let server = Server::new(settings, readiness.clone(), Metrics::install().unwrap()).routes(move |routes| {
         let (begun, stopping) = (Arc::clone(&begun), stopping.clone());
-        config
-            .app_data(web::Data::new(Authenticator::hs256(
-                &SECRET.to_owned().into(),
-                Clock::System,
-            )))
-            .route(
-                "/json",
-                web::post().to(|body: web::Json<Input>| async move { body.number.to_string() }),
-            )
-            .route("/who", web::get().to(|who: Principal| async move { who.subject }))
-            .route(
-                "/from",
-                web::get().to(|from: CallerAddress| async move { from.0.to_string() }),
-            )
-            .route(
-                "/item/{id}",
-                web::get().to(|id: web::Path<u32>| async move { id.to_string() }),
-            )
-            .route(
-                "/slow",
-                web::get().to(move || {
-                    let (begun, stopping) = (Arc::clone(&begun), stopping.clone());
-                    async move {
-                        begun.notify_one();
-                        stopping.cancelled().await;
-                        tokio::time::sleep(Duration::from_millis(300)).await;
-                        "done"
-                    }
-                }),
-            );
+        let authenticator = web::Data::new(Authenticator::hs256(&SECRET.to_owned().into(), Clock::System));
+        let (get, post) = (
+            |id| Operation::open(Verb::Get, id, "For a test."),
+            Operation::open(Verb::Post, "json", ""),
+        );
+        let json = |body: web::Json<Input>| async move { body.number.to_string() };
+        routes.add(Place::at("/json").on(post, json));
+        let who = |who: Principal| async move { who.subject };
+        routes.add(Place::at("/who").data(authenticator).on(get("who"), who));
+        let from = |from: CallerAddress| async move { from.0.to_string() };
+        routes.add(Place::at("/from").on(get("from"), from));
+        let item = |id: web::Path<u32>| async move { id.to_string() };
+        routes.add(Place::at("/item/{id}").on(get("item"), item));
+        let slow = move || {
+            let (begun, stopping) = (Arc::clone(&begun), stopping.clone());
+            async move {
+                begun.notify_one();
+                stopping.cancelled().await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "done"
+            }
+        };
+        routes.add(Place::at("/slow").on(get("slow"), slow));
     });
     let bound = server.bind().unwrap();
     let address = bound.address();
@@ -130,7 +124,7 @@ async fn every_answer_has_a_request_id_and_every_error_is_a_problem() {
     assert!(head.contains("x-request-id: mine-1"), "{head}");
     let cases = [
         (get(running.address, "/nothing", "").await, 404, "not_found"),
-        (get(running.address, "/json", "").await, 404, "not_found"),
+        (get(running.address, "/json", "").await, 405, "method_not_allowed"),
         (get(running.address, "/item/x", "").await, 400, "path_malformed"),
         (get(running.address, "/who", "").await, 401, "credential_missing"),
         (
@@ -198,6 +192,38 @@ async fn good_requests_get_through() {
         "1.2.3.4"
     );
     assert!(get(running.address, "/metrics", "").await.0 == 200);
+}
+
+#[tokio::test]
+async fn the_document_has_every_route_and_is_open() {
+    let running = start();
+    let (status, head, body) = get(running.address, "/openapi.json", "").await;
+    assert_eq!(status, 200, "{body}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let document: Value = serde_json::from_str(&body).unwrap();
+    let paths: Vec<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let expect = [
+        "/from",
+        "/healthz",
+        "/item/{id}",
+        "/json",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/slow",
+        "/who",
+    ];
+    assert_eq!(paths, expect);
+    for path in ["/healthz", "/readyz"] {
+        let (status, _, body) = get(running.address, path, "").await;
+        let body = serde_json::from_str(&body).unwrap();
+        check_answer(&document, "GET", path, status, &body).unwrap();
+    }
 }
 
 #[tokio::test]

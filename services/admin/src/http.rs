@@ -5,15 +5,17 @@
 //! machine that resolves alerts hides them. Lists are JSON arrays, newest first; `Link: <...>; rel="next"` leads on.
 
 mod alerts;
+mod api;
 mod events;
 mod refusal;
 
 use std::sync::Arc;
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use db::Database;
 use service_kit::auth::{Authenticator, Principal, Role};
 use service_kit::clock::Clock;
+use service_kit::http::{Place, Routes};
 
 use crate::replay::Replayer;
 use refusal::Refusal;
@@ -31,19 +33,14 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Adds the routes.
-    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+    pub(crate) fn configure(self: &Arc<Self>, routes: &mut Routes<'_>) {
         let desk = web::Data::from(Arc::clone(self));
         let authenticator = web::Data::new(self.authenticator.clone());
-        let resource = |path: &str| {
-            web::resource(path)
-                .app_data(desk.clone())
-                .app_data(authenticator.clone())
-        };
-        config
-            .service(resource("/api/admin/billing-alerts").route(web::get().to(alerts::list)))
-            .service(resource("/api/admin/billing-alerts/{id}/resolve").route(web::post().to(alerts::resolve)))
-            .service(resource("/api/admin/events").route(web::get().to(events::list)))
-            .service(resource("/api/admin/events/{event_id}/replay").route(web::post().to(events::replay)));
+        let at = |path: &str| Place::at(path).data(desk.clone()).data(authenticator.clone());
+        routes.add(at("/api/admin/billing-alerts").on(api::list_alerts(), alerts::list));
+        routes.add(at("/api/admin/billing-alerts/{id}/resolve").on(api::resolve_alert(), alerts::resolve));
+        routes.add(at("/api/admin/events").on(api::list_events(), events::list));
+        routes.add(at("/api/admin/events/{event_id}/replay").on(api::replay_event(), events::replay));
     }
 
     /// Lets an admin of any organisation through.

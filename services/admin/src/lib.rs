@@ -19,7 +19,6 @@ mod upkeep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::ServiceConfig;
 use bus::{
     AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, Worker, alerts_into, topology,
 };
@@ -28,6 +27,7 @@ use secrecy::ExposeSecret;
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use service_kit::http::Routes;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -102,8 +102,8 @@ impl Admin {
     }
 
     /// Adds the routes.
-    pub fn routes(&self, config: &mut ServiceConfig) {
-        self.desk.configure(config);
+    pub fn routes(&self, routes: &mut Routes<'_>) {
+        self.desk.configure(routes);
     }
 
     /// Where this process raises alerts: by the broker, else into the database.

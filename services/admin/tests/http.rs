@@ -7,6 +7,7 @@ use common::{Rig, WAIT, snapshot, token};
 use reqwest::Method;
 use serde_json::Value;
 use service_kit::auth::Role;
+use service_kit::openapi::check_answer;
 use testkit::TestDb;
 
 const ANY_ID: &str = "01a1fc0a-55ab-7161-8933-ff19862ffa5d";
@@ -220,5 +221,42 @@ async fn a_replay_goes_where_its_type_goes_today_as_it_was_received() {
         (flag("x-livemode"), flag("x-holdfast-replay")),
         (Some(false), Some(true))
     );
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_as_the_document_says() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let alice = token("alice", Role::User);
+    rig.event(
+        "platform",
+        "payout.paid",
+        "evt_1",
+        snapshot("evt_1", "payout.paid", false),
+    )
+    .await;
+    rig.archived(1).await;
+    let insert = "INSERT INTO billing_alerts (id, alert_key, kind, severity, subject, summary, first_seen_at, last_seen_at)
+                  VALUES (gen_random_uuid(), 'k:s', 'k', 'warning', 's', 'Something.', now(), now()) RETURNING id::text";
+    let id: String = rig.rows(insert, &[]).await[0].get(0);
+    let document: Value = rig.call(Method::GET, "/openapi.json", None).await.json().await.unwrap();
+    let resolve = format!("/api/admin/billing-alerts/{id}/resolve");
+    let asked = [
+        (Method::GET, "/api/admin/billing-alerts", 200),
+        (Method::GET, "/api/admin/billing-alerts?limit=0", 400),
+        (Method::GET, "/api/admin/events", 200),
+        (Method::POST, &resolve, 200),
+        (Method::POST, &resolve, 409),
+        (Method::POST, "/api/admin/events/evt_1/replay", 202),
+        (Method::POST, "/api/admin/events/evt_unknown/replay", 404),
+    ];
+    for (verb, path, expect) in asked {
+        let answer = rig.call(verb.clone(), path, Some(&alice)).await;
+        assert_eq!(answer.status(), expect, "{verb} {path}");
+        let body: Value = answer.json().await.unwrap();
+        assert!(body.as_array().is_none_or(|list| !list.is_empty()), "{path}");
+        check_answer(&document, verb.as_str(), path, expect, &body).unwrap();
+    }
     rig.stop().await;
 }

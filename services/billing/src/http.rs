@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
+use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpResponse, http::StatusCode};
 use chrono::{DateTime, Utc};
 use db::billing::clients::{ClientRow, find_client};
@@ -16,10 +16,12 @@ use domain::money::Currency;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, Role};
+use service_kit::http::{Place, Routes};
 use service_kit::problem::Problem;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::api;
 use crate::explanation::{Explanation, explain_client};
 use crate::register::{RegisterError, register};
 
@@ -37,22 +39,17 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Adds the routes.
-    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+    pub(crate) fn configure(self: &Arc<Self>, routes: &mut Routes<'_>) {
         let desk = Data::from(Arc::clone(self));
         let authenticator = Data::new(self.authenticator.clone());
-        let resource = |path: &str| {
-            web::resource(path)
-                .app_data(desk.clone())
-                .app_data(authenticator.clone())
-        };
-        config
-            .service(
-                resource("/api/clients/{client_id}")
-                    .route(web::put().to(put_client))
-                    .route(web::get().to(get_client)),
-            )
-            .service(resource("/api/clients/{client_id}/explanation").route(web::get().to(get_explanation)))
-            .service(resource("/api/clients/{client_id}/timeline").route(web::get().to(get_timeline)));
+        let at = |path: &str| Place::at(path).data(desk.clone()).data(authenticator.clone());
+        routes.add(
+            at("/api/clients/{client_id}")
+                .on(api::put_client(), put_client)
+                .on(api::get_client(), get_client),
+        );
+        routes.add(at("/api/clients/{client_id}/explanation").on(api::get_explanation(), get_explanation));
+        routes.add(at("/api/clients/{client_id}/timeline").on(api::get_timeline(), get_timeline));
     }
 }
 

@@ -7,6 +7,7 @@
 //! never within a transaction, and only for what events leave open ([`hydrate`], [`refresh`]). An event's mark of idempotency commits with its effect or not at all.
 
 mod announcement;
+mod api;
 mod config;
 mod consumer;
 mod error;
@@ -21,7 +22,6 @@ mod register;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::ServiceConfig;
 use bus::consumer::{self as bus_consumer, ConsumerSpec};
 use bus::relay::RelaySpec;
 use bus::topology::QueueFamily;
@@ -34,6 +34,7 @@ use secrecy::ExposeSecret;
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use service_kit::http::Routes;
 use stripe_gateway::client::{Client, ConfigError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -156,8 +157,8 @@ impl Billing {
     }
 
     /// Adds the routes.
-    pub fn routes(&self, config: &mut ServiceConfig) {
-        self.desk.configure(config);
+    pub fn routes(&self, routes: &mut Routes<'_>) {
+        self.desk.configure(routes);
     }
 
     /// Adds the checks that the database and the broker answer.

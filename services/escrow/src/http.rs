@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use actix_web::web::{self, Bytes, Data, Json, Path, ServiceConfig};
+use actix_web::web::{Bytes, Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use db::DbError;
 use db::escrow::idempotency::Keyed;
@@ -15,11 +15,13 @@ use domain::escrow::state::EscrowStatus;
 use domain::ids::{self, AccountId, EscrowId};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, bearer, require_secret};
+use service_kit::http::{Place, Routes};
 use service_kit::problem::Problem;
 use service_kit::secret::SharedSecret;
 use uuid::Uuid;
 
 use crate::accounts::{UnknownAccount, check_accounts};
+use crate::api;
 use crate::command::{By, Order, find, order};
 use crate::create::{Created, create};
 use crate::error::EscrowError;
@@ -40,24 +42,19 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Adds the routes.
-    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
+    pub(crate) fn configure(self: &Arc<Self>, routes: &mut Routes<'_>) {
         let desk = Data::from(Arc::clone(self));
         let authenticator = Data::new(self.authenticator.clone());
-        let resource = |path: &str| {
-            web::resource(path)
-                .app_data(desk.clone())
-                .app_data(authenticator.clone())
-        };
-        config
-            .service(resource("/api/escrows").route(web::post().to(post_escrow)))
-            // Before the routes of one escrow, whose id it would be taken for.
-            .service(resource("/api/escrows/timeouts").route(web::post().to(post_timeouts)))
-            .service(resource("/api/escrows/{id}").route(web::get().to(get_escrow)))
-            .service(resource("/api/escrows/{id}/release").route(web::post().to(post_release)))
-            .service(resource("/api/escrows/{id}/refund").route(web::post().to(post_refund)))
-            .service(resource("/api/escrows/{id}/refund/withdraw").route(web::post().to(post_withdraw_refund)))
-            .service(resource("/api/escrows/{id}/operations/{number}/retry").route(web::post().to(post_retry)))
-            .service(resource("/api/escrows/{id}/recipients/{account}/bear-loss").route(web::post().to(post_bear_loss)));
+        let at = |path: &str| Place::at(path).data(desk.clone()).data(authenticator.clone());
+        routes.add(at("/api/escrows").on(api::post_escrow(), post_escrow));
+        // Before the routes of one escrow, whose id it would be taken for.
+        routes.add(at("/api/escrows/timeouts").on(api::post_timeouts(), post_timeouts));
+        routes.add(at("/api/escrows/{id}").on(api::get_escrow(), get_escrow));
+        routes.add(at("/api/escrows/{id}/release").on(api::post_release(), post_release));
+        routes.add(at("/api/escrows/{id}/refund").on(api::post_refund(), post_refund));
+        routes.add(at("/api/escrows/{id}/refund/withdraw").on(api::post_withdraw_refund(), post_withdraw_refund));
+        routes.add(at("/api/escrows/{id}/operations/{number}/retry").on(api::post_retry(), post_retry));
+        routes.add(at("/api/escrows/{id}/recipients/{account}/bear-loss").on(api::post_bear_loss(), post_bear_loss));
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod answer;
+mod api;
 mod change;
 mod command;
 mod commands;
@@ -29,7 +30,6 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::ServiceConfig;
 use bus::consumer::{self as bus_consumer, BatchHandler, ConsumerSpec};
 use bus::relay::RelaySpec;
 use bus::topology::QueueFamily;
@@ -44,6 +44,7 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use service_kit::http::Routes;
 use stripe_gateway::client::{Client, ClientConfig, ConfigError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -232,8 +233,8 @@ impl Escrow {
     }
 
     /// Adds the routes.
-    pub fn routes(&self, config: &mut ServiceConfig) {
-        self.desk.configure(config);
+    pub fn routes(&self, routes: &mut Routes<'_>) {
+        self.desk.configure(routes);
     }
 
     /// Adds the checks that the database and the broker answer.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use service_kit::auth::{Authenticator, bearer, require_secret};
+use service_kit::http::{Place, Routes};
 use service_kit::problem::Problem;
 use service_kit::secret::SharedSecret;
 
+use crate::api;
 use crate::run::{RetryError, Runs};
 
 /// What the route needs.
@@ -21,9 +23,9 @@ pub(crate) struct Desk {
 
 impl Desk {
     /// Adds the route.
-    pub(crate) fn configure(self: &Arc<Self>, config: &mut ServiceConfig) {
-        let resource = web::resource("/api/retry/transfers").app_data(Data::from(Arc::clone(self)));
-        config.service(resource.route(web::post().to(post_run)));
+    pub(crate) fn configure(self: &Arc<Self>, routes: &mut Routes<'_>) {
+        let place = Place::at("/api/retry/transfers").data(Data::from(Arc::clone(self)));
+        routes.add(place.on(api::run(), post_run));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It finds what is due and commands escrow through the broker; it never calls Stripe and changes no escrow ([`run`](self)).
 
+mod api;
 mod config;
 mod http;
 mod run;
@@ -9,7 +10,6 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::ServiceConfig;
 use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, Worker, alerts_into};
 use db::escrow::jobs::take_slot;
 use db::{Database, DatabaseConfig, OpenError};
@@ -17,6 +17,7 @@ use secrecy::ExposeSecret as _;
 use service_kit::auth::Authenticator;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use service_kit::http::Routes;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -78,8 +79,8 @@ impl Retry {
     }
 
     /// Adds the route.
-    pub fn routes(&self, config: &mut ServiceConfig) {
-        self.desk.configure(config);
+    pub fn routes(&self, routes: &mut Routes<'_>) {
+        self.desk.configure(routes);
     }
 
     /// Adds the checks that the database and the broker answer.

@@ -8,16 +8,17 @@ use std::time::Instant;
 
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use service_kit::http::{CallerAddress, is_timeout};
+use service_kit::http::{CallerAddress, Place, Routes, is_timeout};
 use service_kit::problem::Problem;
 use service_kit::request_id::RequestId;
 use service_kit::trace;
 use stripe_gateway::signature::{self, Secrets};
 
+use crate::api;
 use crate::bodies::{Bodies, Share};
 use crate::endpoint::Endpoint;
 use crate::meters::{ACCEPTED, Meters};
@@ -66,13 +67,13 @@ impl Door {
     }
 
     /// Adds the endpoint's route.
-    pub(crate) fn configure(self: Arc<Self>, config: &mut ServiceConfig) {
-        let path = self.endpoint.path();
+    pub(crate) fn configure(self: Arc<Self>, routes: &mut Routes<'_>) {
+        let endpoint = self.endpoint;
         let handler = move |request: HttpRequest, id: RequestId, payload: Payload| {
             let door = Arc::clone(&self);
             async move { door.answer(&request, &id, payload).await }
         };
-        config.service(web::resource(path).route(web::post().to(handler)));
+        routes.add(Place::at(endpoint.path()).on(api::receive(endpoint), handler));
     }
 
     async fn answer(&self, request: &HttpRequest, id: &RequestId, payload: Payload) -> Result<HttpResponse, Problem> {

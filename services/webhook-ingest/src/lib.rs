@@ -7,6 +7,7 @@
 //!
 //! A request is read in [`http`](self) within the memory of `bodies`, judged and published in `receive`, and refused by the closed list in [`Refusal`].
 
+mod api;
 mod api_versions;
 mod bodies;
 mod config;
@@ -20,11 +21,11 @@ mod refusal;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix_web::web::ServiceConfig;
 use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology};
 use secrecy::ExposeSecret;
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
+use service_kit::http::Routes;
 
 pub use api_versions::NEWEST_KNOWN;
 pub use config::IngestConfig;
@@ -99,7 +100,7 @@ impl WebhookIngest {
     }
 
     /// Adds the routes; for `service_kit::http::Server::routes`, which calls it once on each worker thread.
-    pub fn routes(&self, config: &mut ServiceConfig) {
+    pub fn routes(&self, routes: &mut Routes<'_>) {
         let publisher = Publisher::start(PublisherConfig {
             topology: Topology::holdfast(),
             channels: CHANNELS,
@@ -119,9 +120,9 @@ impl WebhookIngest {
         };
         let shared = Shared::new(receiver, self.config.max_body_bytes, Arc::clone(&self.bodies));
         let platform = self.config.platform_secrets.clone();
-        Door::new(Arc::clone(&shared), Endpoint::Platform, platform).configure(config);
+        Door::new(Arc::clone(&shared), Endpoint::Platform, platform).configure(routes);
         if let Some(connect) = self.config.connect_secrets.clone() {
-            Door::new(shared, Endpoint::Connect, connect).configure(config);
+            Door::new(shared, Endpoint::Connect, connect).configure(routes);
         }
     }
 

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{App, HttpResponse, HttpServer};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{BodyTimeout, request_context};
 use super::extract::extractor_config;
+use super::routes::{Place, Routes};
 use crate::config::{Reader, Shape, shape};
 use crate::health::Readiness;
+use crate::openapi::{self, Field, Operation, Schema, Verb};
 use crate::problem::Problem;
 use crate::rate_limit::TrustedProxies;
 use crate::telemetry::Metrics;
@@ -112,7 +115,7 @@ pub enum ServeError {
     Run(#[source] io::Error),
 }
 
-type Routes = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+type Configure = Arc<dyn Fn(&mut Routes<'_>) + Send + Sync>;
 
 /// A server in the making: settings, and the routes of each service that runs in this process.
 #[derive(Clone)]
@@ -120,11 +123,11 @@ pub struct Server {
     settings: HttpSettings,
     readiness: Readiness,
     metrics: Metrics,
-    routes: Vec<Routes>,
+    routes: Vec<Configure>,
 }
 
 impl Server {
-    /// A server with `/healthz`, `/readyz` and, where shared, `/metrics`.
+    /// A server with `/healthz`, `/readyz`, `/openapi.json` and, where shared, `/metrics`.
     #[must_use]
     pub fn new(settings: HttpSettings, readiness: Readiness, metrics: Metrics) -> Self {
         Self {
@@ -137,7 +140,7 @@ impl Server {
 
     /// Adds a service's routes. The function runs once per worker.
     #[must_use]
-    pub fn routes(mut self, configure: impl Fn(&mut ServiceConfig) + Send + Sync + 'static) -> Self {
+    pub fn routes(mut self, configure: impl Fn(&mut Routes<'_>) + Send + Sync + 'static) -> Self {
         self.routes.push(Arc::new(configure));
         self
     }
@@ -164,13 +167,16 @@ impl Server {
         extractor_config(config);
         config.app_data(web::Data::new(self.settings.trusted_proxies.clone()));
         config.app_data(BodyTimeout(self.settings.body_timeout));
-        health_routes(config, &self.readiness);
+        config.default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::of_status(404)) }));
+        let mut routes = Routes::new(config);
+        health_routes(&mut routes, &self.readiness);
         if self.settings.metrics == MetricsListener::Shared {
-            metrics_route(config, &self.metrics);
+            routes.add(metrics_route(&self.metrics));
         }
-        for routes in &self.routes {
-            routes(config);
+        for configure in &self.routes {
+            configure(&mut routes);
         }
+        document_route(&mut routes);
     }
 }
 
@@ -262,7 +268,7 @@ fn metrics_server(
     let factory = move || {
         let metrics = metrics.clone();
         App::new()
-            .configure(|config| metrics_route(config, &metrics))
+            .configure(|config| Routes::new(config).add(metrics_route(&metrics)))
             .wrap(from_fn(request_context))
     };
     let server = HttpServer::new(factory)
@@ -275,10 +281,10 @@ fn metrics_server(
         .run())
 }
 
-/// `/healthz` and `/readyz`, and problems for paths that do not exist.
-pub fn health_routes(config: &mut ServiceConfig, readiness: &Readiness) {
+/// `/healthz` and `/readyz`.
+fn health_routes(routes: &mut Routes<'_>, readiness: &Readiness) {
     let readiness = readiness.clone();
-    let healthz = || async { HttpResponse::Ok().json(serde_json::json!({"status": "ok"})) };
+    let healthz = || async { HttpResponse::Ok().json(json!({"status": "ok"})) };
     let readyz = move || {
         let readiness = readiness.clone();
         async move {
@@ -292,22 +298,50 @@ pub fn health_routes(config: &mut ServiceConfig, readiness: &Readiness) {
                 .with("checks", serde_json::to_value(report.checks).unwrap_or_default()))
         }
     };
-    config
-        .service(web::resource("/healthz").route(web::get().to(healthz)))
-        .service(web::resource("/readyz").route(web::get().to(readyz)))
-        .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::of_status(404)) }));
+    let alive = Schema::object([("status", Field::Always, Schema::one_of(&["ok"]))]);
+    let check = Schema::object([
+        ("name", Field::Always, Schema::text()),
+        ("ok", Field::Always, Schema::boolean()),
+        ("problem", Field::Maybe, Schema::text()),
+    ]);
+    let ready = Schema::object([
+        ("status", Field::Always, Schema::one_of(&["ready"])),
+        ("missing", Field::Always, Schema::list(Schema::text())),
+        ("checks", Field::Always, Schema::list(check)),
+    ]);
+    let operation = Operation::open(Verb::Get, "isAlive", "Says that the process answers.");
+    routes.add(Place::at("/healthz").on(operation.answer(200, "It does.", alive), healthz));
+    let operation = Operation::open(Verb::Get, "isReady", "Says whether everything that is needed is there.")
+        .answer(200, "It is.", ready)
+        .problem(503, &["not_ready"]);
+    routes.add(Place::at("/readyz").on(operation, readyz));
+}
+
+/// `/openapi.json`: what was registered before, and itself.
+fn document_route(routes: &mut Routes<'_>) {
+    let operation = Operation::open(Verb::Get, "getOpenApi", "This document.").answer(
+        200,
+        "An OpenAPI 3.1 document.",
+        Schema::any_object(),
+    );
+    let mut operations = routes.operations().to_vec();
+    operations.push(("/openapi.json".to_owned(), operation.clone()));
+    let text = Bytes::from(openapi::document(&operations).to_string());
+    let answer = move || {
+        let text = text.clone();
+        async move { HttpResponse::Ok().content_type("application/json").body(text) }
+    };
+    routes.add(Place::at("/openapi.json").on(operation, answer));
 }
 
 /// `/metrics`.
-pub fn metrics_route(config: &mut ServiceConfig, metrics: &Metrics) {
+fn metrics_route(metrics: &Metrics) -> Place {
+    const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
     let metrics = metrics.clone();
     let scrape = move || {
         let text = metrics.render();
-        async move {
-            HttpResponse::Ok()
-                .content_type("text/plain; version=0.0.4; charset=utf-8")
-                .body(text)
-        }
+        async move { HttpResponse::Ok().content_type(FORMAT).body(text) }
     };
-    config.service(web::resource("/metrics").route(web::get().to(scrape)));
+    let operation = Operation::open(Verb::Get, "getMetrics", "Metrics for Prometheus.");
+    Place::at("/metrics").on(operation.answer_as(200, "They.", "text/plain", Schema::text()), scrape)
 }

@@ -34,6 +34,7 @@ use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
+use service_kit::openapi::check_answer;
 use service_kit::telemetry::Metrics;
 use testkit::{TestBroker, TestDb};
 use tokio::runtime::Runtime;
@@ -205,7 +206,7 @@ impl World {
 
     pub async fn put_as(&self, token: &str, client: &str, body: &Value) -> (u16, Value) {
         let request = self.http.put(self.url(&format!("/api/clients/{client}"))).json(body);
-        answer(request.bearer_auth(token)).await
+        answer(&self.http, request.bearer_auth(token)).await
     }
 
     /// Registers a client that pays by Stripe, and its customer where one is given.
@@ -220,14 +221,14 @@ impl World {
     }
 
     pub async fn get_as(&self, token: &str, path: &str) -> (u16, Value) {
-        answer(self.http.get(self.url(path)).bearer_auth(token)).await
+        answer(&self.http, self.http.get(self.url(path)).bearer_auth(token)).await
     }
 
     pub async fn request(
         &self,
         make: impl FnOnce(&reqwest::Client, String) -> reqwest::RequestBuilder,
     ) -> (u16, Value) {
-        answer(make(&self.http, format!("http://{}", self.address))).await
+        answer(&self.http, make(&self.http, format!("http://{}", self.address))).await
     }
 
     /// The client as the API shows it.
@@ -334,11 +335,19 @@ async fn bind_announcements(broker: &TestBroker) {
         .unwrap();
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let response = request.send().await.unwrap();
+/// An answer, which has to be as the document says.
+async fn answer(http: &reqwest::Client, request: reqwest::RequestBuilder) -> (u16, Value) {
+    let request = request.build().unwrap();
+    let (verb, mut url) = (request.method().to_string(), request.url().clone());
+    let response = http.execute(request).await.unwrap();
     let status = response.status().as_u16();
     let bytes = response.bytes().await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let path = url.path().to_owned();
+    url.set_path("/openapi.json");
+    let document: Value = http.get(url).send().await.unwrap().json().await.unwrap();
+    check_answer(&document, &verb, &path, status, &body).unwrap();
+    (status, body)
 }
 
 pub fn token(subject: &str, role: Role, expires_in: i64) -> String {

@@ -30,6 +30,7 @@ use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
+use service_kit::openapi::check_answer;
 use service_kit::telemetry::Metrics;
 use stripe_gateway::client::{ApiBase, Backoff, ClientConfig};
 use stripe_sim::{SimConfig, SimHandle};
@@ -260,7 +261,7 @@ impl World {
         let request = key
             .into_iter()
             .fold(request, |request, key| request.header("Idempotency-Key", key));
-        answer(request.bearer_auth(service_token())).await
+        answer(&self.http, request.bearer_auth(service_token())).await
     }
 
     pub async fn command(&self, escrow: &str, command: &str, body: &Value) -> (u16, Value) {
@@ -269,7 +270,7 @@ impl World {
 
     pub async fn get(&self, escrow: &str) -> Value {
         let request = self.http.get(format!("http://{}/api/escrows/{escrow}", self.address));
-        let (status, body) = answer(request.bearer_auth(service_token())).await;
+        let (status, body) = answer(&self.http, request.bearer_auth(service_token())).await;
         assert_eq!(status, 200, "{body}");
         body
     }
@@ -384,11 +385,19 @@ pub fn serve(escrow: &Escrow, stop: &CancellationToken) -> SocketAddr {
     address
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let response = request.send().await.unwrap();
+/// An answer, which has to be as the document says.
+async fn answer(http: &reqwest::Client, request: reqwest::RequestBuilder) -> (u16, Value) {
+    let request = request.build().unwrap();
+    let (verb, mut url) = (request.method().to_string(), request.url().clone());
+    let response = http.execute(request).await.unwrap();
     let status = response.status().as_u16();
     let bytes = response.bytes().await.unwrap();
-    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let path = url.path().to_owned();
+    url.set_path("/openapi.json");
+    let document: Value = http.get(url).send().await.unwrap().json().await.unwrap();
+    check_answer(&document, &verb, &path, status, &body).unwrap();
+    (status, body)
 }
 
 pub fn service_token() -> String {
