@@ -1,7 +1,11 @@
 //! What is known of connected accounts, and which escrows have still to be told.
 //!
 //! An account can be in any number of escrows. A snapshot of it is stored once, in the transaction that holds the event's mark, and
-//! marks the recipients that have not heard of it; they are told one escrow at a time afterwards, by a nudge or by the timer.
+//! marks its recipients; they are told one escrow at a time afterwards, by a nudge or by the timer.
+//!
+//! No news is lost between the two, because the mark is a lock as well. Whoever marks writes the mark also where it is set, and so waits
+//! for whoever is just taking it; whoever takes it reads the account in a statement after that, and so sees what the mark was set for.
+//! They cannot wait for each other: marking holds the account and waits for marks, taking waits for no account.
 
 use deadpool_postgres::{GenericClient, Transaction};
 use domain::escrow::facts::Readiness;
@@ -43,9 +47,10 @@ pub async fn upsert_account_in_txn(txn: &Transaction<'_>, row: &AccountRow) -> R
     if execute(txn, "upsert_account", sql, &values).await? == 0 {
         return Ok(0);
     }
+    // Also where the mark is set: somebody may be taking it, having read what was known before.
     // An escrow that is at its end hears nothing more: what it paid out is the recipient's.
     let news = "UPDATE escrow_recipients AS r SET account_news = true FROM escrow_transactions AS e \
-                WHERE r.account = $1 AND NOT r.account_news AND e.id = r.escrow_id \
+                WHERE r.account = $1 AND e.id = r.escrow_id \
                     AND e.status NOT IN ('refunded', 'canceled', 'distributed')";
     execute(txn, "mark_account_news", news, &[&row.account]).await
 }
@@ -69,11 +74,14 @@ pub async fn list_escrows_with_news(conn: &impl GenericClient, limit: i64) -> Re
 /// When the database does not answer or a row cannot be read.
 pub async fn take_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<Vec<AccountRow>, DbError> {
     const OPERATION: &str = "take_account_news";
-    let sql = "UPDATE escrow_recipients AS r SET account_news = false FROM escrow_accounts AS a \
-               WHERE r.escrow_id = $1 AND r.account_news AND a.account = r.account \
-               RETURNING a.account, a.readiness, a.readiness_code, a.requirements, a.seen_at";
+    let sql = "UPDATE escrow_recipients SET account_news = false WHERE escrow_id = $1 AND account_news RETURNING account";
     let rows = query(txn, OPERATION, sql, &[&escrow]).await?;
-    rows.iter().map(|row| read(OPERATION, row)).collect()
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Not in the statement above: where that one waited for a mark, it would still see the account as it was before the wait.
+    let accounts: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+    find_accounts_in_txn(txn, &accounts).await
 }
 
 /// What is known of these accounts.
