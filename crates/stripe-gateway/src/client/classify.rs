@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::call::Method;
 use super::error_object::ErrorObject;
 use super::outcome::{Answer, Body, NotSent, Outcome, Receipt, Refusal, Unknown, UnknownCause};
 use crate::views::ObjectView;
@@ -66,20 +67,25 @@ fn unknown(cause: UnknownCause, receipt: Receipt) -> Outcome {
 
 /// What the attempts of one call mean together, when `earlier` is what the ones before `last` left unknown.
 ///
-/// An attempt that may have had an effect is not undone by one that never began. A refusal settles it, because what executed under
-/// the key would have been told again, unless it comes from a check that runs before keys are looked at.
-pub(super) fn together(earlier: Option<Unknown>, last: Outcome) -> Outcome {
+/// An attempt of a POST that may have had an effect is not undone by one that never began, nor by a refusal: what is refused before it is
+/// executed is refused whatever was done under its key. Only a refusal that Stripe gives from its memory (`Idempotent-Replayed`) is what
+/// the key came to. What a GET is told last is true.
+pub(super) fn together(method: &Method, earlier: Option<Unknown>, last: Outcome) -> Outcome {
     let Some(earlier) = earlier else { return last };
-    match last {
-        Outcome::NotSent(_) => Outcome::Unknown(earlier),
-        Outcome::Refused(refusal) if refusal.is_about_the_key() => Outcome::Unknown(earlier),
-        Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Unknown(_) => last,
+    match (last, method) {
+        (Outcome::NotSent(_), Method::Get | Method::Post(_)) => Outcome::Unknown(earlier),
+        (Outcome::Refused(refusal), Method::Get | Method::Post(_)) if refusal.is_about_the_key() => {
+            Outcome::Unknown(earlier)
+        }
+        (Outcome::Refused(refusal), Method::Post(_)) if !refusal.receipt.replayed => Outcome::Unknown(earlier),
+        (last @ (Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Unknown(_)), Method::Get | Method::Post(_)) => last,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::call::IdempotencyKey;
 
     fn receipt(status: u16) -> Receipt {
         Receipt {
@@ -143,6 +149,11 @@ mod tests {
         };
         let lost = || Some(unknown(UnknownCause::ConnectionLost));
         let last = |status, body: &'static str| classify(receipt(status), Bytes::from(body));
+        let stored = |status, body: &'static str| {
+            let replayed = true;
+            classify(Receipt { replayed, ..receipt(status) }, Bytes::from(body))
+        };
+        let post = Method::Post(IdempotencyKey::parse("key").unwrap());
         for (earlier, last, expect) in [
             (None, Outcome::NotSent(NotSent::NoConnection), "no_connection"),
             (lost(), Outcome::NotSent(NotSent::NoConnection), "connection_lost"),
@@ -154,13 +165,18 @@ mod tests {
             (None, last(401, ERROR), "refused"),
             (lost(), last(401, ERROR), "connection_lost"),
             (lost(), last(403, ERROR), "connection_lost"),
-            (lost(), last(402, ERROR), "refused"),
-            (lost(), last(400, ERROR), "refused"),
+            (lost(), stored(401, ERROR), "connection_lost"),
+            (lost(), last(402, ERROR), "connection_lost"),
+            (lost(), last(400, ERROR), "connection_lost"),
+            (lost(), stored(402, ERROR), "refused"),
+            (lost(), stored(400, ERROR), "refused"),
             (lost(), last(200, "{}"), "answered"),
             (lost(), last(500, ""), "server_error"),
         ] {
-            let outcome = together(earlier, last.clone());
+            let outcome = together(&post, earlier, last.clone());
             assert_eq!(outcome.detail(), expect, "{last:?}");
         }
+        let read = together(&Method::Get, lost(), last(404, ERROR));
+        assert_eq!(read.detail(), "refused", "a GET has no effect that could be forgotten");
     }
 }

@@ -131,7 +131,7 @@ impl Client {
             let made = attempt::attempt(&self.shared.http, request, timeout).await;
             record::attempted(call.op, retries, &made, begun.elapsed());
             let again = retries < config.max_retries && retry::is_worthwhile(&made.outcome, made.stripe_says_retry);
-            let outcome = classify::together(earlier, made.outcome);
+            let outcome = classify::together(&call.method, earlier, made.outcome);
             let wait = config.backoff.wait(retries, rand::rng().random());
             if !again || Instant::now() + wait + config.timeout.min(LEAST_ATTEMPT) > deadline {
                 return outcome;

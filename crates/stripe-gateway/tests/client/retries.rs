@@ -120,6 +120,18 @@ async fn a_key_that_was_revoked_between_attempts_does_not_make_a_lost_one_refuse
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_lost_attempt_counts_only_from_stripes_memory() {
+    let refusal = || answer(400, error("invalid_request_error", "balance_insufficient"));
+    let server = Server::start(vec![Reply::Close, refusal()]).await;
+    let outcome = client(&server).send(transfer()).await;
+    assert_eq!(unknown(&outcome), (None, "connection_lost"));
+    assert_eq!(server.requests().len(), 2);
+    let server = Server::start(vec![Reply::Close, with(refusal(), "idempotent-replayed", "true")]).await;
+    let outcome = client(&server).send(transfer()).await;
+    assert_eq!(outcome.detail(), "refused");
+}
+
+#[tokio::test]
 async fn nobody_listening_means_not_sent() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = ApiBase::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
