@@ -218,6 +218,7 @@ impl Escrow {
         work.spawn(pool::tell(runner.clone(), news, tuning.pace.news, stop.clone()));
         work.spawn(waiting::work(decider, tuning.pace.waiting, stop.clone()));
         if tuning.has_timer {
+            work.spawn(pool::secure(timeouts.clone(), tuning.pace.timer, stop.clone()));
             work.spawn(pool::tick(timeouts.clone(), tuning.pace.timer, stop));
         }
         let desk = Arc::new(Desk {
@@ -265,8 +266,11 @@ pub async fn run_timeouts(config: &TimeoutConfig, clock: Clock) -> Result<Timeou
         runner,
         limits: Limits::clone(&config.limits),
     };
-    timeouts.secure().await?;
-    Ok(timeouts.run(Trigger::Asked).await?)
+    // What expired is given back whatever becomes of the other half, which asks Stripe.
+    let (secured, report) = tokio::join!(timeouts.secure(), timeouts.run(Trigger::Asked));
+    let report = report?;
+    secured?;
+    Ok(report)
 }
 
 /// Why a job did not run.

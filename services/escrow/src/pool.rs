@@ -109,8 +109,20 @@ pub(crate) async fn tick(timeouts: Timeouts, every: Duration, stop: Cancellation
     }
 }
 
+/// Captures by the timer what would be lost. Asks Stripe, and so has a timer to itself: time-outs wait for nobody.
+pub(crate) async fn secure(timeouts: Timeouts, every: Duration, stop: CancellationToken) {
+    loop {
+        if let Err(error) = timeouts.secure().await {
+            log(&error, "authorisations that are about to end cannot be listed");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+    }
+}
+
 async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Result<(), EscrowError> {
-    timeouts.secure().await?;
     let runner = &timeouts.runner;
     let now = runner.clock.now();
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);

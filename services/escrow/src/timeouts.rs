@@ -203,7 +203,7 @@ impl Timeouts {
             .await
     }
 
-    /// Captures authorisations that are about to end, of escrows whose creators asked for that.
+    /// Captures authorisations that are about to end, of escrows whose creators asked for that. One that cannot be holds up no other.
     pub(crate) async fn secure(&self) -> Result<(), EscrowError> {
         let now = self.runner.clock.now();
         let before = now + TimeDelta::seconds(CAPTURE_MARGIN);
@@ -211,7 +211,10 @@ impl Timeouts {
         let escrows = list_escrows_to_secure(&conn, before, TO_SECURE).await?;
         drop(conn);
         for escrow in &escrows {
-            self.secure_one(escrow, now).await?;
+            if let Err(error) = self.secure_one(escrow, now).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, escrow, "an authorisation that is about to end was not captured");
+            }
         }
         if !escrows.is_empty() {
             self.runner.pool.notify_one();
