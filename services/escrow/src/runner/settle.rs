@@ -168,11 +168,11 @@ async fn report_one_in_txn(
                     charge: None,
                 };
                 let held = learn_in_txn(txn, held, &learned, now).await?;
-                write_call_in_txn(txn, cause).await?;
+                write_call_in_txn(txn, &row.escrow, cause).await?;
                 return Ok(held);
             }
             Outcome::Refused(_) => {
-                write_call_in_txn(txn, cause).await?;
+                write_call_in_txn(txn, &row.escrow, cause).await?;
                 return Ok(held.clone());
             }
             Outcome::GivenUp(_) | Outcome::Dropped => (Input::Fact(Fact::PaymentCanceled), Learned::default()),
@@ -197,12 +197,12 @@ async fn report_one_in_txn(
 }
 
 /// A call whose outcome does not change the escrow is in the audit trail all the same.
-async fn write_call_in_txn(txn: &Transaction<'_>, cause: Cause<'_>) -> Result<(), EscrowError> {
+async fn write_call_in_txn(txn: &Transaction<'_>, escrow: &str, cause: Cause<'_>) -> Result<(), EscrowError> {
     let action = NewAction {
         at: cause.at,
         actor: cause.actor,
         action: cause.action,
-        escrow: None,
+        escrow: Some(escrow),
         operation: cause.operation,
         reason: cause.reason,
         before: None,
