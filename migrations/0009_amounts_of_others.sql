@@ -13,3 +13,6 @@ UPDATE escrow_transactions AS e
           FROM escrow_transactions) AS o
  WHERE o.id = e.id AND (e.asked_refund > 0 OR e.asked_cancel AND NOT e.canceled);
 ALTER TABLE escrow_transactions FORCE ROW LEVEL SECURITY;
+
+-- Frozen escrows, whose refused calls are not made again until the dispute is closed.
+CREATE INDEX escrow_disputes_open ON escrow_disputes (escrow_id) WHERE stage = 'open';

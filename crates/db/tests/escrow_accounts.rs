@@ -50,7 +50,8 @@ async fn world() -> (TestDb, Database) {
 async fn somebody_waits(test: &TestDb) {
     let sql = test.superuser().await;
     testkit::eventually(Duration::from_secs(10), || async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
         sql.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0
     })
     .await;

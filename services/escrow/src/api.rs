@@ -193,9 +193,7 @@ pub(crate) fn post_refund() -> Operation {
     let part = Schema::object([(
         "amount",
         Maybe,
-        Schema::integer()
-            .or_null()
-            .note("Minor units; without it everything that is left."),
+        Schema::integer().note("Minor units; without it everything that is left."),
     )]);
     command("refundEscrow", "Gives an escrow back, or a part of it.")
         .body(Maybe, part)

@@ -74,7 +74,8 @@ pub async fn list_escrows_with_news(conn: &impl GenericClient, limit: i64) -> Re
 /// When the database does not answer or a row cannot be read.
 pub async fn take_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<Vec<AccountRow>, DbError> {
     const OPERATION: &str = "take_account_news";
-    let sql = "UPDATE escrow_recipients SET account_news = false WHERE escrow_id = $1 AND account_news RETURNING account";
+    let sql =
+        "UPDATE escrow_recipients SET account_news = false WHERE escrow_id = $1 AND account_news RETURNING account";
     let rows = query(txn, OPERATION, sql, &[&escrow]).await?;
     if rows.is_empty() {
         return Ok(Vec::new());

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::GenericClient;
+use domain::escrow::facts::DisputeStage;
 use domain::escrow::failure::ErrorClass;
 
 use crate::DbError;
@@ -32,14 +33,21 @@ pub struct RefusedCall {
     pub attempt: i32,
 }
 
+/// A call of an escrow that an open dispute freezes is refused until the dispute ends, and would keep its place before all others.
+///
 /// The class stands in the statement itself: with a parameter in its place a prepared statement cannot use
 /// `stripe_operations_to_retry`, and would read every open job.
 fn refused_by_then() -> String {
     let not_ready = ErrorClass::RecipientNotReady.as_str();
-    format!("status = 'failed_transient' AND job = 'refused' AND failure_class <> '{not_ready}' AND next_at <= $1")
+    let open = DisputeStage::Open.as_str();
+    format!(
+        "o.status = 'failed_transient' AND o.job = 'refused' AND o.failure_class <> '{not_ready}' AND o.next_at <= $1 \
+         AND NOT EXISTS (SELECT FROM escrow_disputes AS d WHERE d.escrow_id = o.escrow_id AND d.stage = '{open}')"
+    )
 }
 
-/// Refused calls whose backoff is over, the oldest first. Those that wait for their recipient are not among them.
+/// Refused calls whose backoff is over, the oldest first. Those that wait for their recipient, or for the end of
+/// a dispute, are not among them.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -49,7 +57,7 @@ pub async fn list_refused_calls(
     limit: i64,
 ) -> Result<Vec<RefusedCall>, DbError> {
     let sql = format!(
-        "SELECT id, escrow_id, number, failures, attempt FROM stripe_operations WHERE {} ORDER BY created_at, id LIMIT $2",
+        "SELECT id, escrow_id, number, failures, attempt FROM stripe_operations AS o WHERE {} ORDER BY created_at, id LIMIT $2",
         refused_by_then()
     );
     let rows = conn.query(&sql, &[&now, &limit]).await.during("list_refused_calls")?;
@@ -68,7 +76,10 @@ pub async fn list_refused_calls(
 /// # Errors
 /// When the database does not answer.
 pub async fn count_refused_calls(conn: &impl GenericClient, now: DateTime<Utc>) -> Result<i64, DbError> {
-    let sql = format!("SELECT count(*) FROM stripe_operations WHERE {}", refused_by_then());
+    let sql = format!(
+        "SELECT count(*) FROM stripe_operations AS o WHERE {}",
+        refused_by_then()
+    );
     let row = conn.query_one(&sql, &[&now]).await.during("count_refused_calls")?;
     Ok(row.get(0))
 }

@@ -78,7 +78,9 @@ pub(super) fn together(method: &Method, earlier: Option<Unknown>, last: Outcome)
             Outcome::Unknown(earlier)
         }
         (Outcome::Refused(refusal), Method::Post(_)) if !refusal.receipt.replayed => Outcome::Unknown(earlier),
-        (last @ (Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Unknown(_)), Method::Get | Method::Post(_)) => last,
+        (last @ (Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Unknown(_)), Method::Get | Method::Post(_)) => {
+            last
+        }
     }
 }
 
@@ -151,7 +153,13 @@ mod tests {
         let last = |status, body: &'static str| classify(receipt(status), Bytes::from(body));
         let stored = |status, body: &'static str| {
             let replayed = true;
-            classify(Receipt { replayed, ..receipt(status) }, Bytes::from(body))
+            classify(
+                Receipt {
+                    replayed,
+                    ..receipt(status)
+                },
+                Bytes::from(body),
+            )
         };
         let post = Method::Post(IdempotencyKey::parse("key").unwrap());
         for (earlier, last, expect) in [
