@@ -226,6 +226,9 @@ fn the_other_views_say_what_their_events_say() {
             (12_000, 5_000, false)
         );
         assert_eq!(charge.capture_before, Some(fixtures::CREATED + 604_800));
+        let body = body.replace("\"card\"", "\"amazon_pay\"");
+        let by_another_method = event(&body).charge().unwrap();
+        assert_eq!(by_another_method.capture_before, charge.capture_before);
         assert_eq!(charge.metadata.escrow_id(), Some("escrow_fixture"));
 
         let body = of("refund.failed");

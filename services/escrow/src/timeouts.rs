@@ -14,7 +14,7 @@ use domain::escrow::breaker::{GivingBack, Limit, Limits, Used, Verdict, utc_day}
 use domain::escrow::decide::decide;
 use domain::escrow::decision::Decision;
 use domain::escrow::input::{Command, Fact, Input};
-use domain::escrow::terms::CAPTURE_MARGIN;
+use domain::escrow::terms::{AUTHORIZATION_LIFETIME, CAPTURE_MARGIN};
 use domain::money::Money;
 use domain::time::UnixSeconds;
 use serde::Serialize;
@@ -260,7 +260,8 @@ impl Timeouts {
             .map(drop)
     }
 
-    /// When the authorisation ends, from Stripe, where no event has told.
+    /// When the authorisation ends, from Stripe, where no event has told. Of methods of which Stripe does not say, it is taken to end as
+    /// early as any does.
     async fn ask_when_it_ends(&self, escrow: &str) -> Result<Option<UnixSeconds>, EscrowError> {
         let (authorized, charge, payment) = self
             .runner
@@ -286,11 +287,11 @@ impl Timeouts {
         };
         let Some(charge) = charge else { return Ok(None) };
         let read = stripe.ask(Ask::AuthorizationEnd, |stripe| stripe.read_charge(&charge));
-        Ok(read
-            .await
-            .ok()
-            .and_then(|answer| answer.content.capture_before)
-            .map(UnixSeconds))
+        Ok(read.await.ok().map(|answer| {
+            let charge = answer.content;
+            let known = charge.capture_before.map(UnixSeconds);
+            known.unwrap_or_else(|| UnixSeconds(charge.created).plus(AUTHORIZATION_LIFETIME))
+        }))
     }
 }
 

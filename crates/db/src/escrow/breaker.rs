@@ -88,7 +88,8 @@ pub async fn count_expired_escrows(conn: &impl GenericClient, now: DateTime<Utc>
     Ok(row.get(0))
 }
 
-/// Held escrows whose authorisation ends before `before`, or of which nobody knows when it ends, and that are to be captured in time.
+/// Held escrows whose authorisation ends before `before`, those first that end first; then such of which nobody knows when it ends. At
+/// most `limit` of either, so that neither kind keeps the other out.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -98,9 +99,11 @@ pub async fn list_escrows_to_secure(
     limit: i64,
 ) -> Result<Vec<String>, DbError> {
     const OPERATION: &str = "list_escrows_to_secure";
-    let sql = "SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL AND on_authorization_expiry = 'capture' \
-                   AND NOT asked_secure AND (capture_before IS NULL OR capture_before <= $1) \
-               ORDER BY capture_before NULLS FIRST LIMIT $2";
+    let sql = "(SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL AND on_authorization_expiry = 'capture' \
+                   AND NOT asked_secure AND capture_before <= $1 ORDER BY capture_before LIMIT $2) \
+               UNION ALL \
+               (SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL AND on_authorization_expiry = 'capture' \
+                   AND NOT asked_secure AND capture_before IS NULL LIMIT $2)";
     let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
     let rows = conn.query(&statement, &[&before, &limit]).await.during(OPERATION)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

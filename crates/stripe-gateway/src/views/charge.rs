@@ -39,8 +39,8 @@ pub struct Charge {
 
 impl Charge {
     pub(super) fn read(object: &Object<'_>) -> Result<Self, ViewError> {
-        let card = match object.object("payment_method_details")? {
-            Some(details) => details.object("card")?,
+        let method = match object.object("payment_method_details")? {
+            Some(details) => details.object(&details.text("type")?.unwrap_or_else(|| "card".to_owned()))?,
             None => None,
         };
         Ok(Self {
@@ -55,7 +55,7 @@ impl Charge {
             disputed: object.flag("disputed")?.unwrap_or(false),
             currency: object.required("currency", Object::text)?,
             transfer_group: object.text("transfer_group")?,
-            capture_before: card.map_or(Ok(None), |card| card.time("capture_before"))?,
+            capture_before: method.map_or(Ok(None), |method| method.time("capture_before"))?,
             metadata: Metadata::read(object, "metadata")?,
             created: object.required("created", Object::time)?,
         })
