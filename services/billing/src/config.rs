@@ -39,15 +39,9 @@ impl BillingConfig {
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
         let stripe = StripeApi::read_optional(r, |text| ApiBase::parse(text).map_err(|error| error.to_string()));
-        let stripe = match (stripe, livemode) {
-            (Some(Some(api)), Some(livemode)) if api.is_for_livemode() != livemode => {
-                return r.refuse(
-                    "STRIPE_SECRET_KEY",
-                    "is of the other mode",
-                    "a key of the mode that STRIPE_LIVEMODE names",
-                );
-            }
-            (stripe, _) => stripe,
+        let stripe = match stripe {
+            Some(Some(api)) => api.of_mode(r, livemode).map(Some),
+            stripe => stripe,
         };
         Some(Self {
             database_url: database?,

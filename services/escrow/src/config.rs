@@ -47,11 +47,11 @@ pub struct TimeoutConfig {
 impl EscrowConfig {
     /// Reads the variables of this module.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let run = TimeoutConfig::read(r);
+        let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
+        let run = TimeoutConfig::read_for(r, livemode);
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
         let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
         let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
-        let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let run = run?;
         Some(Self {
             database_url: run.database_url,
@@ -68,11 +68,16 @@ impl EscrowConfig {
 impl TimeoutConfig {
     /// Reads the variables of the run.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        Self::read_for(r, None)
+    }
+
+    fn read_for(r: &mut Reader<'_>, livemode: Option<bool>) -> Option<Self> {
         let database = r.required(
             "DATABASE_URL",
             shape::url(&["postgres", "postgresql"]).and_then(openable),
         );
         let stripe = StripeApi::read(r, |text| ApiBase::parse(text).map_err(|error| error.to_string()));
+        let stripe = stripe.and_then(|api| api.of_mode(r, livemode));
         let count = r.or("REFUND_BREAKER_MAX_COUNT", "50", shape::integer(0..=1_000_000));
         let amounts = r.or("REFUND_BREAKER_MAX_AMOUNT", "EUR:10000", amounts());
         Some(Self {
@@ -115,6 +120,26 @@ fn openable(url: String) -> Result<SecretString, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_the_other_mode_stops_the_start() {
+        let load = |key: &str| {
+            let source: BTreeMap<String, String> = [
+                ("DATABASE_URL", "postgres://h/d"),
+                ("AMQP_URL", "amqp://h"),
+                ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+                ("STRIPE_LIVEMODE", "false"),
+                ("STRIPE_SECRET_KEY", key),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+            service_kit::config::load(&source, EscrowConfig::read)
+        };
+        assert!(load("sk_test_0123456789abcdefghijkl").is_ok());
+        let problems = load("sk_live_0123456789abcdefghijkl").unwrap_err().to_string();
+        assert!(problems.contains("STRIPE_SECRET_KEY"), "{problems}");
+        assert!(problems.contains("is of the other mode"), "{problems}");
+    }
 
     #[test]
     fn limits_are_read_by_currency_and_nonsense_is_refused() {

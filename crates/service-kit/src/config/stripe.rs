@@ -34,10 +34,21 @@ impl<B: 'static> StripeApi<B> {
         Self::with(r, secret_key, base)
     }
 
-    /// Whether the key moves real money.
-    #[must_use]
-    pub fn is_for_livemode(&self) -> bool {
+    fn is_for_livemode(&self) -> bool {
         self.secret_key.expose_secret().contains("_live_")
+    }
+
+    /// The same, if the key is of the mode that `STRIPE_LIVEMODE` names; one of the other would move real money in a test, or test money in
+    /// earnest, and none of its events would be applied. Where the mode is not known there is nothing to compare.
+    pub fn of_mode(self, r: &mut Reader<'_>, livemode: Option<bool>) -> Option<Self> {
+        match livemode {
+            Some(livemode) if self.is_for_livemode() != livemode => r.refuse(
+                KEY,
+                "is of the other mode",
+                "a key of the mode that STRIPE_LIVEMODE names",
+            ),
+            Some(_) | None => Some(self),
+        }
     }
 
     /// As [`StripeApi::read`], for a service that can live without Stripe: none when there is no key. What else is set is
