@@ -13,7 +13,8 @@ use testkit::TestDb;
 
 const ESCROW: &str = "BEGIN; \
     INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
-        created_by, created_at, updated_at) VALUES ('esc_1', 'pending_user_setup', 'eur', 900, 0, 'manual', 'refuse', now(), 't', now(), now()); \
+        captured, asked_release, created_by, created_at, updated_at) VALUES ('esc_1', 'pending_user_setup', 'eur', 900, 0, 'manual', 'refuse', now(), \
+        900, true, 't', now(), now()); \
     INSERT INTO escrow_recipients (escrow_id, position, account, amount, status) VALUES ('esc_1', 0, 'acct_1', 900, 'waiting'); \
     COMMIT;";
 

@@ -343,7 +343,7 @@ fn of_charge(charge: &Charge) -> Content {
 
 fn of_refund(refund: &Refund) -> Content {
     match refund.status {
-        Some(RefundStatus::Failed) => Content::RefundFailed {
+        Some(RefundStatus::Failed | RefundStatus::Canceled) => Content::RefundFailed {
             refund: refund.id.clone(),
             names: Box::new(Names {
                 payment_intent: refund.payment_intent.clone(),
@@ -352,11 +352,7 @@ fn of_refund(refund: &Refund) -> Content {
             }),
         },
         Some(
-            RefundStatus::Pending
-            | RefundStatus::RequiresAction
-            | RefundStatus::Succeeded
-            | RefundStatus::Canceled
-            | RefundStatus::Unknown(_),
+            RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Succeeded | RefundStatus::Unknown(_),
         )
         | None => Content::Ignored("no_failed_refund"),
     }

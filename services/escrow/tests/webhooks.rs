@@ -148,7 +148,7 @@ fn after_a_refund_in_the_dashboard_ours_is_made_once() {
         testkit::eventually(SOON, || async { shown().await["refunded"] == 6_000 }).await;
         world.until(&id, "held").await;
         world.carry().await;
-        assert_eq!(world.moved(&id, "refunds").await, [5_000, 1_000]);
+        assert_eq!(world.moved(&id, "refunds").await, [1_000, 5_000]);
         world.assert_book_holds().await;
     });
 }

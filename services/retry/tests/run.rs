@@ -41,6 +41,11 @@ async fn of_eleven_refused_transfers_the_ten_oldest_are_made_again_and_the_last_
     refused(&sql, 1, 11, "transient", -1).await;
     refused(&sql, 12, 12, "recipient_not_ready", -1).await;
     refused(&sql, 13, 13, "transient", 30).await;
+    // The oldest of all are frozen by a dispute, and keep nobody waiting.
+    refused(&sql, -20, -1, "transient", -1).await;
+    let disputes = "INSERT INTO escrow_disputes (dispute_id, escrow_id, stage, amount) \
+                    SELECT 'dp_' || n, 'esc_' || n, 'open', 100 FROM generate_series(-20, -1) AS n";
+    sql.execute(disputes, &[]).await.unwrap();
     let config = RunConfig {
         database_url: db.service_url().into(),
         amqp_url: broker.amqp_url().into(),
