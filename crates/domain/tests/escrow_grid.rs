@@ -18,9 +18,10 @@ mod escrow_table;
 
 use std::fmt::Write as _;
 
-use domain::escrow::decide::{Effect, EscrowDecision, Notice, decide};
+use domain::escrow::decide::{Effect, EscrowDecision, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::held::{Escrow, Task};
+use domain::escrow::notice::Notice;
 use domain::escrow::state::{EscrowStatus, may_become};
 use escrow_table::{Kind, Place, account, has_rows};
 

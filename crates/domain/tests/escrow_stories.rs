@@ -8,12 +8,13 @@
     clippy::indexing_slicing
 )]
 
-use domain::escrow::decide::{Effect, Notice, Reason, decide};
+use domain::escrow::decide::{Effect, Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::facts::DisputeStage;
 use domain::escrow::failure::{ErrorCode, Failure};
 use domain::escrow::held::{Escrow, Standing, Task};
 use domain::escrow::input::{Command, Fact, Input, JobOutcome};
+use domain::escrow::notice::Notice;
 use domain::escrow::split::{Claim, Fee, Share, Split};
 use domain::escrow::state::EscrowStatus;
 use domain::escrow::terms::{CaptureMethod, OnAuthorizationExpiry, Terms};

@@ -4,15 +4,14 @@
 //! wanted and not there are begun, and refused jobs that nobody wants any longer are let go. What was not changed by that was known.
 
 use super::decision::Decision;
-use super::facts::{DisputeStage, Readiness, Recipient};
-use super::failure::{ErrorClass, Failure};
 use super::held::{Asked, Escrow, Job, Standing, Task};
-use super::input::{Command, Fact, Input, JobOutcome};
+use super::input::{Command, Fact, Input};
 use super::ledger::{self, Posting};
 use super::merge;
+use super::notice::{Notice, notices};
 use super::state::EscrowStatus;
 use super::terms::{CAPTURE_MARGIN, OnAuthorizationExpiry};
-use crate::ids::{AccountId, DisputeId, TransferId};
+use crate::ids::AccountId;
 use crate::money::Money;
 use crate::time::UnixSeconds;
 
@@ -35,50 +34,6 @@ pub enum Effect {
     ReadAccount(AccountId),
     /// Tell a person.
     Notify(Notice),
-}
-
-/// What a person is told.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Notice {
-    /// A dispute was opened; nothing is paid out.
-    DisputeOpened(DisputeId),
-    /// A dispute was lost; what can be is taken back.
-    DisputeLost(DisputeId),
-    /// A dispute that was lost has been won after all: the money is on the platform, and the recipients were taken from.
-    DisputeWonLate(DisputeId),
-    /// A transfer was reversed, and not by a job of ours.
-    ReversedOutside(TransferId),
-    /// The charge was refunded, and not by a job of ours.
-    RefundedOutside,
-    /// A recipient has more than its part.
-    Overpaid(AccountId),
-    /// The account cannot receive; the recipient has to do something.
-    RecipientNotReady(AccountId),
-    /// A job waits for a person.
-    GaveUp(Task),
-    /// What could not be taken back was booked as a loss.
-    LossBooked(AccountId),
-    /// `transfer.failed` or `payout.failed` came in.
-    PayoutTrouble(AccountId),
-}
-
-impl Notice {
-    /// The word in alerts and in the audit trail.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::DisputeOpened(_) => "dispute_opened",
-            Self::DisputeLost(_) => "dispute_lost",
-            Self::DisputeWonLate(_) => "dispute_won_late",
-            Self::ReversedOutside(_) => "reversed_outside",
-            Self::RefundedOutside => "refunded_outside",
-            Self::Overpaid(_) => "overpaid",
-            Self::RecipientNotReady(_) => "recipient_not_ready",
-            Self::GaveUp(_) => "gave_up",
-            Self::LossBooked(_) => "loss_booked",
-            Self::PayoutTrouble(_) => "payout_trouble",
-        }
-    }
 }
 
 /// Why something may not happen.
@@ -422,81 +377,4 @@ fn accounts_to_read(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Effect
     changed
         .map(|(recipient, _)| Effect::ReadAccount(recipient.account.clone()))
         .collect()
-}
-
-fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    for (id, dispute) in &next.disputes {
-        let was = before.disputes.get(id).map(|known| known.stage);
-        match (was, dispute.stage) {
-            (was, now) if was == Some(now) => {}
-            (Some(DisputeStage::Lost), DisputeStage::Won) => notices.push(Notice::DisputeWonLate(id.clone())),
-            (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
-            (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
-            (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
-        }
-    }
-    if next.refunded.outside > before.refunded.outside {
-        notices.push(Notice::RefundedOutside);
-    }
-    for ((recipient, was), part) in next
-        .recipients
-        .iter()
-        .zip(&before.recipients)
-        .zip(next.terms.split.parts())
-    {
-        for (id, transfer) in &recipient.transfers {
-            let known = was.transfers.get(id).map_or(0, |known| known.reversed.outside);
-            if transfer.reversed.outside > known {
-                notices.push(Notice::ReversedOutside(id.clone()));
-            }
-        }
-        notices.extend(of_recipient(recipient, was, part.amount));
-    }
-    for (number, job) in &next.jobs {
-        let stands = before.jobs.get(number).map(|known| known.standing);
-        if matches!(job.standing, Standing::GivenUp(_)) && stands != Some(job.standing) {
-            notices.push(Notice::GaveUp(job.task.clone()));
-        }
-    }
-    if let Input::Fact(Fact::PayoutFailed(account) | Fact::TransferFailed { account, .. }) = input {
-        notices.push(Notice::PayoutTrouble(account.clone()));
-    }
-    notices
-}
-
-fn of_recipient(recipient: &Recipient, was: &Recipient, part: i64) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    if recipient.net() > part && recipient.net() > was.net() {
-        notices.push(Notice::Overpaid(recipient.account.clone()));
-    }
-    let is_barred = matches!(recipient.readiness, Readiness::NotReady(_)) && recipient.readiness != was.readiness;
-    if is_barred {
-        notices.push(Notice::RecipientNotReady(recipient.account.clone()));
-    }
-    if recipient.written_off > was.written_off {
-        notices.push(Notice::LossBooked(recipient.account.clone()));
-    }
-    notices
-}
-
-/// Whether a refusal bars the recipient, rather than this one call.
-pub(super) const fn bars_the_recipient(failure: Failure) -> bool {
-    match failure.class {
-        ErrorClass::RecipientNotReady => true,
-        ErrorClass::Transient
-        | ErrorClass::Permanent
-        | ErrorClass::MayBeDone
-        | ErrorClass::NotStarted
-        | ErrorClass::InProgress => false,
-    }
-}
-
-/// What a job's call comes to, for the merge: kept here, beside the commands that begin the jobs.
-pub(super) fn standing_after(outcome: &JobOutcome) -> Option<Standing> {
-    match outcome {
-        JobOutcome::Done(_) | JobOutcome::Dropped => None,
-        JobOutcome::Refused(failure) => Some(Standing::Refused(*failure)),
-        JobOutcome::GivenUp(failure) => Some(Standing::GivenUp(*failure)),
-    }
 }

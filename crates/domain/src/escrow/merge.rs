@@ -1,8 +1,8 @@
 //! How a fact is merged into an escrow. Nothing here looks at the status: a fact is true whatever it is.
 
-use super::decide::{Reason, bars_the_recipient, standing_after};
+use super::decide::Reason;
 use super::facts::{Dispute, Payment, Readiness, Recipient, Transfer};
-use super::failure::ErrorClass;
+use super::failure::{ErrorClass, Failure};
 use super::held::{Asked, Escrow, Job, Standing, Task};
 use super::input::{Fact, JobOutcome};
 use crate::ids::{AccountId, TransferId};
@@ -180,9 +180,10 @@ fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<()
         return done(escrow, number, &job, made.as_ref());
     }
     did_not_happen(escrow, &job)?;
-    match standing_after(outcome) {
-        Some(standing) => refused(escrow, number, &job, standing),
-        None => {
+    match outcome {
+        JobOutcome::Refused(failure) => refused(escrow, number, &job, Standing::Refused(*failure)),
+        JobOutcome::GivenUp(failure) => refused(escrow, number, &job, Standing::GivenUp(*failure)),
+        JobOutcome::Dropped | JobOutcome::Done(_) => {
             escrow.jobs.remove(&number);
             Ok(())
         }
@@ -288,5 +289,17 @@ pub(super) fn write_off(escrow: &mut Escrow, account: &AccountId, amount: i64) {
         .filter(|recipient| recipient.account == *account)
     {
         recipient.written_off = recipient.written_off.saturating_add(amount);
+    }
+}
+
+/// Whether a refusal bars the recipient, rather than this one call.
+const fn bars_the_recipient(failure: Failure) -> bool {
+    match failure.class {
+        ErrorClass::RecipientNotReady => true,
+        ErrorClass::Transient
+        | ErrorClass::Permanent
+        | ErrorClass::MayBeDone
+        | ErrorClass::NotStarted
+        | ErrorClass::InProgress => false,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`split`]: who gets how much, and who bears how much of a refund.
 //! - [`terms`], [`state`], [`facts`], [`held`]: an escrow, what is known of it, and the status and plan that are derived from it.
-//! - [`input`], [`decide`]: commands and facts, and what they do.
+//! - [`input`], [`decide`]: commands and facts, and what they do; [`notice`]: what a person is told of it.
 //! - [`operation`]: the protocol of one call that moves money, with [`failure`] (what refusals mean) and [`retry`] (when to try again).
 //! - [`breaker`]: how much may be refunded by itself.
 //! - [`ledger`]: every movement as a balanced entry.
@@ -21,8 +21,10 @@ pub mod held;
 pub mod input;
 pub mod ledger;
 mod merge;
+pub mod notice;
 pub mod operation;
 pub mod retry;
 pub mod split;
 pub mod state;
+mod status;
 pub mod terms;

@@ -1,0 +1,107 @@
+//! What a person is told of an escrow.
+
+use super::facts::{DisputeStage, Readiness, Recipient};
+use super::held::{Escrow, Standing, Task};
+use super::input::{Fact, Input};
+use crate::ids::{AccountId, DisputeId, TransferId};
+
+/// What a person is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// A dispute was opened; nothing is paid out.
+    DisputeOpened(DisputeId),
+    /// A dispute was lost; what can be is taken back.
+    DisputeLost(DisputeId),
+    /// A dispute that was lost has been won after all: the money is on the platform, and the recipients were taken from.
+    DisputeWonLate(DisputeId),
+    /// A transfer was reversed, and not by a job of ours.
+    ReversedOutside(TransferId),
+    /// The charge was refunded, and not by a job of ours.
+    RefundedOutside,
+    /// A recipient has more than its part.
+    Overpaid(AccountId),
+    /// The account cannot receive; the recipient has to do something.
+    RecipientNotReady(AccountId),
+    /// A job waits for a person.
+    GaveUp(Task),
+    /// What could not be taken back was booked as a loss.
+    LossBooked(AccountId),
+    /// `transfer.failed` or `payout.failed` came in.
+    PayoutTrouble(AccountId),
+}
+
+impl Notice {
+    /// The word in alerts and in the audit trail.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::DisputeOpened(_) => "dispute_opened",
+            Self::DisputeLost(_) => "dispute_lost",
+            Self::DisputeWonLate(_) => "dispute_won_late",
+            Self::ReversedOutside(_) => "reversed_outside",
+            Self::RefundedOutside => "refunded_outside",
+            Self::Overpaid(_) => "overpaid",
+            Self::RecipientNotReady(_) => "recipient_not_ready",
+            Self::GaveUp(_) => "gave_up",
+            Self::LossBooked(_) => "loss_booked",
+            Self::PayoutTrouble(_) => "payout_trouble",
+        }
+    }
+}
+
+/// What a person is told once an escrow that was `before` is `next`.
+pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for (id, dispute) in &next.disputes {
+        let was = before.disputes.get(id).map(|known| known.stage);
+        match (was, dispute.stage) {
+            (was, now) if was == Some(now) => {}
+            (Some(DisputeStage::Lost), DisputeStage::Won) => notices.push(Notice::DisputeWonLate(id.clone())),
+            (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
+            (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
+            (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
+        }
+    }
+    if next.refunded.outside > before.refunded.outside {
+        notices.push(Notice::RefundedOutside);
+    }
+    for ((recipient, was), part) in next
+        .recipients
+        .iter()
+        .zip(&before.recipients)
+        .zip(next.terms.split.parts())
+    {
+        for (id, transfer) in &recipient.transfers {
+            let known = was.transfers.get(id).map_or(0, |known| known.reversed.outside);
+            if transfer.reversed.outside > known {
+                notices.push(Notice::ReversedOutside(id.clone()));
+            }
+        }
+        notices.extend(of_recipient(recipient, was, part.amount));
+    }
+    for (number, job) in &next.jobs {
+        let stands = before.jobs.get(number).map(|known| known.standing);
+        if matches!(job.standing, Standing::GivenUp(_)) && stands != Some(job.standing) {
+            notices.push(Notice::GaveUp(job.task.clone()));
+        }
+    }
+    if let Input::Fact(Fact::PayoutFailed(account) | Fact::TransferFailed { account, .. }) = input {
+        notices.push(Notice::PayoutTrouble(account.clone()));
+    }
+    notices
+}
+
+fn of_recipient(recipient: &Recipient, was: &Recipient, part: i64) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if recipient.net() > part && recipient.net() > was.net() {
+        notices.push(Notice::Overpaid(recipient.account.clone()));
+    }
+    let is_barred = matches!(recipient.readiness, Readiness::NotReady(_)) && recipient.readiness != was.readiness;
+    if is_barred {
+        notices.push(Notice::RecipientNotReady(recipient.account.clone()));
+    }
+    if recipient.written_off > was.written_off {
+        notices.push(Notice::LossBooked(recipient.account.clone()));
+    }
+    notices
+}
