@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::web::{Bytes, Data, Json, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{Handler, HttpRequest, HttpResponse};
 use db::DbError;
 use db::escrow::idempotency::Keyed;
 use domain::escrow::decide::Reason;
@@ -50,9 +50,12 @@ impl Desk {
         // Before the routes of one escrow, whose id it would be taken for.
         routes.add(at("/api/escrows/timeouts").on(api::post_timeouts(), post_timeouts));
         routes.add(at("/api/escrows/{id}").on(api::get_escrow(), get_escrow));
-        routes.add(at("/api/escrows/{id}/release").on(api::post_release(), post_release));
+        routes.add(at("/api/escrows/{id}/release").on(api::post_release(), bare("release", Command::Release)));
         routes.add(at("/api/escrows/{id}/refund").on(api::post_refund(), post_refund));
-        routes.add(at("/api/escrows/{id}/refund/withdraw").on(api::post_withdraw_refund(), post_withdraw_refund));
+        routes.add(at("/api/escrows/{id}/refund/withdraw").on(
+            api::post_withdraw_refund(),
+            bare("withdraw_refund", Command::WithdrawRefund),
+        ));
         routes.add(at("/api/escrows/{id}/operations/{number}/retry").on(api::post_retry(), post_retry));
         routes.add(at("/api/escrows/{id}/recipients/{account}/bear-loss").on(api::post_bear_loss(), post_bear_loss));
     }
@@ -111,22 +114,15 @@ async fn get_escrow(caller: Principal, path: Path<String>, desk: Data<Desk>) -> 
     Ok(HttpResponse::Ok().json(answer))
 }
 
-async fn post_release(
-    caller: Principal,
-    request: HttpRequest,
-    path: Path<String>,
-    desk: Data<Desk>,
-) -> Result<HttpResponse, Problem> {
-    command(
-        &desk,
-        &caller,
-        &request,
-        valid(&path)?,
-        "release",
-        "",
-        &Command::Release,
-    )
-    .await
+/// A command that needs nothing but its escrow.
+fn bare(
+    action: &'static str,
+    bare: Command,
+) -> impl Handler<(Principal, HttpRequest, Path<String>, Data<Desk>), Output = Result<HttpResponse, Problem>> {
+    move |caller: Principal, request: HttpRequest, path: Path<String>, desk: Data<Desk>| {
+        let bare = bare.clone();
+        async move { command(&desk, &caller, &request, valid(&path)?, action, "", &bare).await }
+    }
 }
 
 async fn post_refund(
@@ -158,24 +154,6 @@ async fn post_retry(
         "retry",
         &text,
         &Command::Retry { job },
-    )
-    .await
-}
-
-async fn post_withdraw_refund(
-    caller: Principal,
-    request: HttpRequest,
-    path: Path<String>,
-    desk: Data<Desk>,
-) -> Result<HttpResponse, Problem> {
-    command(
-        &desk,
-        &caller,
-        &request,
-        valid(&path)?,
-        "withdraw_refund",
-        "",
-        &Command::WithdrawRefund,
     )
     .await
 }

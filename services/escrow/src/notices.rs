@@ -6,8 +6,8 @@ use db::Transaction;
 use db::escrow::actions::{NewAction, insert_action_in_txn};
 use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
 use domain::alert::{Alert, AlertKind};
-use domain::escrow::decide::Notice;
 use domain::escrow::held::Task;
+use domain::escrow::notice::Notice;
 use serde_json::json;
 use uuid::Uuid;
 

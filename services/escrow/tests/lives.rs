@@ -98,10 +98,7 @@ fn what_is_not_captured_is_canceled_and_what_is_captured_is_refunded_also_in_par
 #[test]
 fn a_refund_after_release_reverses_the_transfers_first() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         world.command(&id, "release", &json!({})).await;
         world.until(&id, "distributed").await;
         let (status, body) = world.command(&id, "refund", &json!({"amount": 5_000})).await;
@@ -122,10 +119,7 @@ fn a_refund_after_release_reverses_the_transfers_first() {
 #[test]
 fn a_dispute_freezes_release_and_a_lost_one_claws_back() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         let charge = world.book(&id).await["captures"][0]["charge"]
             .as_str()
             .unwrap()

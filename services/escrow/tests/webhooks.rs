@@ -111,10 +111,7 @@ fn a_thin_event_waits_while_stripe_is_away_and_is_decided_by_itself_when_it_is_b
 #[test]
 fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         world.command(&id, "refund", &json!({})).await;
         world.until(&id, "refunded").await;
         world.carry().await;
@@ -130,10 +127,7 @@ fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
 #[test]
 fn after_a_refund_in_the_dashboard_ours_is_made_once() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         let charge = world.book(&id).await["captures"][0]["charge"]
             .as_str()
             .unwrap()
@@ -157,10 +151,7 @@ fn after_a_refund_in_the_dashboard_ours_is_made_once() {
 #[test]
 fn an_account_that_looks_ready_and_is_refused_is_not_hammered() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         let refusal = json!({
             "path": "/v1/transfers$", "method": "POST", "kind": "error", "code": "transfers_not_allowed", "times": 100,
         });
@@ -187,10 +178,7 @@ fn an_account_that_looks_ready_and_is_refused_is_not_hammered() {
 #[test]
 fn a_refund_that_stripe_never_makes_is_withdrawn() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (_, id) = world.captured().await;
         let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
         assert_eq!((status, &body["code"]), (409, &json!("wrong_state")), "{body:#}");
         let refusal = json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable", "times": 100});
@@ -213,10 +201,7 @@ fn a_refund_that_stripe_never_makes_is_withdrawn() {
 #[test]
 fn a_loss_is_borne_where_nothing_can_be_taken_back() {
     in_world(|world| async move {
-        let account = world.account().await;
-        let mut terms = world.terms(&account);
-        terms["capture"] = json!("automatic");
-        let id = world.held(&terms).await;
+        let (account, id) = world.captured().await;
         let charge = world.book(&id).await["captures"][0]["charge"].clone();
         world.command(&id, "release", &json!({})).await;
         world.until(&id, "distributed").await;

@@ -96,12 +96,7 @@ async fn a_process_documents_what_it_runs_and_problems_are_problems() {
     let running = Running::start(&environment("", &broker.amqp_url()), &["webhook-ingest"]).await;
     let (_, text) = running.get("/openapi.json").await;
     let document: Value = serde_json::from_str(&text).unwrap();
-    let paths: Vec<&str> = document["paths"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     assert_eq!(
         paths,
         ["/healthz", "/metrics", "/openapi.json", "/readyz", "/webhooks/stripe"]

@@ -46,17 +46,14 @@ impl Bodies {
         })
     }
 
-    /// The share of a body of which nothing has arrived.
-    ///
-    /// # Errors
-    /// [`Refusal::Saturated`] when others wait for memory and get none.
-    pub(crate) async fn share(&self) -> Result<Share<'_>, Refusal> {
-        Ok(Share {
-            memory: self.take(0).await?,
+    /// The share of a body of which nothing has arrived: nothing.
+    pub(crate) fn share(&self) -> Share<'_> {
+        Share {
             bodies: self,
+            memory: None,
             number: None,
             given_up: CancellationToken::new(),
-        })
+        }
     }
 
     async fn take(&self, kib: usize) -> Result<SemaphorePermit<'_>, Refusal> {
@@ -64,7 +61,7 @@ impl Bodies {
         if let Ok(memory) = self.memory.try_acquire_many(wanted) {
             return Ok(memory);
         }
-        self.give_up_slow_ones(kib.max(1));
+        self.give_up_slow_ones(kib);
         match tokio::time::timeout(ADMISSION_WAIT, self.memory.acquire_many(wanted)).await {
             Ok(Ok(memory)) => Ok(memory),
             Ok(Err(_)) | Err(_) => Err(Refusal::Saturated),
@@ -93,7 +90,7 @@ impl Bodies {
 /// A body's share of the memory, which must live as long as the body is in work.
 pub(crate) struct Share<'a> {
     bodies: &'a Bodies,
-    memory: SemaphorePermit<'a>,
+    memory: Option<SemaphorePermit<'a>>,
     /// Its place among those that are coming in.
     number: Option<u64>,
     given_up: CancellationToken,
@@ -105,9 +102,13 @@ impl Share<'_> {
     /// # Errors
     /// [`Refusal::Saturated`] when there is no more memory for bodies.
     pub(crate) async fn cover(&mut self, bytes: usize, more_is_awaited: bool) -> Result<(), Refusal> {
-        let missing = kib(bytes).saturating_sub(self.memory.num_permits());
+        let missing = kib(bytes).saturating_sub(self.kib());
         if missing > 0 {
-            self.memory.merge(self.bodies.take(missing).await?);
+            let more = self.bodies.take(missing).await?;
+            match &mut self.memory {
+                Some(memory) => memory.merge(more),
+                none => *none = Some(more),
+            }
         }
         if more_is_awaited && (missing > 0 || self.number.is_none()) {
             self.note();
@@ -127,8 +128,12 @@ impl Share<'_> {
         }
     }
 
+    fn kib(&self) -> usize {
+        self.memory.as_ref().map_or(0, SemaphorePermit::num_permits)
+    }
+
     fn note(&mut self) {
-        let kib = self.memory.num_permits();
+        let kib = self.kib();
         let mut coming_in = self.bodies.lock_coming_in();
         match self.number {
             // One that was given up just now is not there any more.

@@ -132,7 +132,7 @@ impl Shared {
         let limit = self.max_body_bytes;
         let declared = declared_length(request);
         // Memory is shared out by what has arrived: a length that is only declared costs nobody anything.
-        let mut share = self.bodies.share().await?;
+        let mut share = self.bodies.share();
         let mut first = Bytes::new();
         let mut whole: Option<BytesMut> = None;
         loop {

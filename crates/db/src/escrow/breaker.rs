@@ -99,12 +99,13 @@ pub async fn list_escrows_to_secure(
     limit: i64,
 ) -> Result<Vec<String>, DbError> {
     const OPERATION: &str = "list_escrows_to_secure";
-    let sql = "(SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL AND on_authorization_expiry = 'capture' \
-                   AND NOT asked_secure AND capture_before <= $1 ORDER BY capture_before LIMIT $2) \
-               UNION ALL \
-               (SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL AND on_authorization_expiry = 'capture' \
-                   AND NOT asked_secure AND capture_before IS NULL LIMIT $2)";
-    let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
+    let to_secure = "SELECT id FROM escrow_transactions WHERE status = 'held' AND captured IS NULL \
+                         AND on_authorization_expiry = 'capture' AND NOT asked_secure";
+    let sql = format!(
+        "({to_secure} AND capture_before <= $1 ORDER BY capture_before LIMIT $2) \
+         UNION ALL ({to_secure} AND capture_before IS NULL LIMIT $2)"
+    );
+    let statement = conn.prepare_cached(&sql).await.during(OPERATION)?;
     let rows = conn.query(&statement, &[&before, &limit]).await.during(OPERATION)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }

@@ -6,10 +6,10 @@ use db::escrow::held::{HeldEscrow, Stored};
 use db::escrow::operations::{CallRecord, OperationRow, Work, find_operation_in_txn, store_operation_in_txn};
 use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
-use domain::escrow::decide::Notice;
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Task;
 use domain::escrow::input::{Fact, Input, JobOutcome};
+use domain::escrow::notice::Notice;
 use domain::escrow::operation::{self, Cause as Why, Instruction, Moment, Observation, Outcome, Reason, Rules};
 use domain::ids::{StripeObjectId, TransferId};
 

@@ -340,6 +340,15 @@ impl World {
         id
     }
 
+    /// A recipient, and an escrow for it that is paid and captured.
+    pub async fn captured(&self) -> (String, String) {
+        let account = self.account().await;
+        let mut terms = self.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = self.held(&terms).await;
+        (account, id)
+    }
+
     /// Whether the whole ledger holds.
     pub async fn assert_book_holds(&self) {
         let config = db::DatabaseConfig::new(self.db.service_url().into(), "test");
