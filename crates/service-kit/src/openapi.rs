@@ -62,8 +62,8 @@ impl Credential {
         match self {
             Self::Token => json!({
                 "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                "description": "Claims: sub, email, role (service or user), exp. Signed with AUTH_JWT_SECRET (HS256) or with a \
-                                key of AUTH_JWKS_URL. Roles in an organisation come from org_members, not from the token.",
+                "description": "Claims: sub, email, role (service or user), exp. Signed with AUTH_JWT_SECRET (HS256). Roles in an \
+                                organisation come from org_members, not from the token.",
             }),
             Self::ReconcileSecret => json!({
                 "type": "http", "scheme": "bearer", "description": "The value of RECONCILE_SECRET, for schedulers.",

@@ -48,7 +48,8 @@ async fn poll<T>(caller: &Location<'_>, deadline: Duration, mut look: impl Async
     }
 }
 
-/// Runs `work` to its end on a thread and a runtime of its own, so that a `Drop` inside any runtime can wait for it.
+/// Runs `work` to its end on a thread and a runtime of its own, so that a `Drop` inside any runtime can wait for it. The thread that drops
+/// waits as well: where others are at work in the same task, drop in `spawn_blocking`.
 pub(crate) fn block_on<Fut>(work: Fut)
 where
     Fut: Future<Output = ()> + Send + 'static,
