@@ -80,7 +80,7 @@ pub const BILLING_PATTERNS: [&str; 16] = [
 
 /// Routing-key patterns of the events that escrow decides on. Refunds and disputes are billing's as well: they say something else to
 /// each of the two, so each has its own copy.
-pub const ESCROW_PATTERNS: [&str; 32] = [
+pub const ESCROW_PATTERNS: [&str; 33] = [
     "platform.payment_intent.amount_capturable_updated",
     "platform.payment_intent.succeeded",
     "platform.payment_intent.payment_failed",
@@ -108,6 +108,7 @@ pub const ESCROW_PATTERNS: [&str; 32] = [
     "platform.v1.transfer.*",
     "platform.v1.account.updated",
     "connect.v1.account.updated",
+    "connect.v1.payout.failed",
     // Accounts v2: `v2.core.account[requirements].updated`, `v2.core.account[configuration.recipient].updated` and their kin. A
     // pattern has no wildcard within a word.
     "platform.v2.core.*.updated",

@@ -32,11 +32,12 @@ const ONE_CALL: World = World {
     flaw: Flaw::None,
     whims: false,
     every_fate: true,
+    asks_again: false,
     most_attempts: 2,
     most_calls: 2,
 };
 
-const WORLDS: [(&str, World); 3] = [
+const WORLDS: [(&str, World); 4] = [
     ("one share, every answer that Stripe can give", ONE_CALL),
     (
         "one share, an escrow that changes its mind, and a person who sends failed calls on",
@@ -45,6 +46,14 @@ const WORLDS: [(&str, World); 3] = [
             every_fate: false,
             most_attempts: 2,
             most_calls: 2,
+            ..ONE_CALL
+        },
+    ),
+    (
+        "one share, a client that asks again within one call",
+        World {
+            asks_again: true,
+            most_calls: 1,
             ..ONE_CALL
         },
     ),
@@ -60,7 +69,7 @@ const WORLDS: [(&str, World); 3] = [
     ),
 ];
 
-const FLAWS: [(Flaw, &str); 7] = [
+const FLAWS: [(Flaw, &str); 8] = [
     (
         Flaw::NewKeyOnUnknown,
         "an unknown outcome is tried again under a new key",
@@ -78,6 +87,10 @@ const FLAWS: [(Flaw, &str); 7] = [
     (
         Flaw::RefusalOfOneOfSeveral,
         "a refusal counts although an earlier call under the same key is unaccounted for",
+    ),
+    (
+        Flaw::LastRefusalOfOneCall,
+        "a client that asks again within one call believes the last refusal",
     ),
     (
         Flaw::SendsAfterItsLease,
@@ -122,7 +135,7 @@ fn explore(text: &mut String, name: &str, world: &World) {
     let checker = world
         .clone()
         .checker()
-        .timeout(std::time::Duration::from_secs(40))
+        .timeout(std::time::Duration::from_secs(120))
         .spawn_bfs()
         .join();
     checker.assert_properties();
@@ -151,7 +164,11 @@ fn explore(text: &mut String, name: &str, world: &World) {
 
 /// The shortest way to a second payment under a flaw.
 fn find(flaw: Flaw) -> usize {
-    let world = World { flaw, ..ONE_CALL };
+    let world = World {
+        flaw,
+        asks_again: flaw == Flaw::LastRefusalOfOneCall,
+        ..ONE_CALL
+    };
     let twice = HasDiscoveries::AnyOf(std::collections::BTreeSet::from(["no share is paid twice"]));
     let checker = world.checker().finish_when(twice).spawn_bfs().join();
     let path = checker

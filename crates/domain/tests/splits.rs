@@ -383,9 +383,12 @@ proptest! {
             for ((now, before), part) in now.parts.iter().zip(&before.parts).zip(split.parts()) {
                 prop_assert!(now >= before && *now <= part.amount, "{} then {} of {}", before, now, part.amount);
             }
-            if total % split.amount().currency.charge_unit() == 0 {
-                let unit = split.amount().currency.charge_unit();
-                prop_assert!(now.parts.iter().all(|part| part % unit == 0) && now.fee % unit == 0);
+            let (charged_in, paid_in) = (split.amount().currency.charge_unit(), split.amount().currency.payout_unit());
+            if total % charged_in == 0 {
+                prop_assert!(now.parts.iter().all(|part| part % charged_in == 0) && now.fee % charged_in == 0);
+            }
+            if total % paid_in == 0 || total == amount {
+                prop_assert!(now.parts.iter().all(|part| part % paid_in == 0), "what is left of a share can be paid out");
             }
             before = now;
         }

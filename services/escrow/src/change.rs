@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::commands;
 use crate::error::EscrowError;
 use crate::notices::{self, tell_in_txn};
+use crate::tally::{self, Count};
 
 /// Who changes an escrow, how, and by which call.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +84,7 @@ pub(crate) async fn apply_in_txn(
             carry_out_in_txn(txn, held, &next, effects, cause).await?;
             write_down_in_txn(txn, held, &next, cause).await?;
             if next.escrow.status != held.escrow.status {
-                metrics::counter!("holdfast_escrow_transitions_total", "to" => next.escrow.status.as_str())
-                    .increment(1);
+                tally::note(Count::Transition(next.escrow.status));
             }
             Ok(Applied::Changed(Box::new(next)))
         }
@@ -145,10 +145,11 @@ async fn carry_out_in_txn(
                 insert_operation_in_txn(txn, id, number, &Work::Job(task), amount, cause.at).await?;
             }
             Effect::Post(posting) => {
-                let volume: i64 = posting.moves().iter().map(|it| it.amount).sum();
-                let currency = next.escrow.terms.split.amount().currency.as_str().to_owned();
-                metrics::counter!("holdfast_payment_volume_minor_units_total", "currency" => currency, "kind" => posting.kind.as_str())
-                    .increment(u64::try_from(volume).unwrap_or_default());
+                tally::note(Count::Volume {
+                    currency: next.escrow.terms.split.amount().currency,
+                    kind: posting.kind,
+                    minor: posting.moves().iter().map(|it| it.amount).sum(),
+                });
                 postings.push(posting);
             }
             Effect::ReadAccount(account) => {

@@ -8,7 +8,7 @@ use db::escrow::operations::list_operations_in_txn;
 use db::{Transaction, in_txn};
 use domain::escrow::decide::Reason;
 use domain::escrow::input::{Command, Input};
-use domain::escrow::operation::{Observation, Status};
+use domain::escrow::operation::{Cause as Why, Observation, Status};
 use serde_json::Value;
 
 use crate::accounts::hear_news_in_txn;
@@ -16,7 +16,7 @@ use crate::answer::show_in_txn;
 use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
 use crate::create::KEY_LIFETIME;
 use crate::error::EscrowError;
-use crate::runner::{Observed, Runner, observe_in_txn};
+use crate::runner::{Observed, Runner, observe_in_txn, write_call_in_txn};
 use crate::steps::{Commit, Store};
 
 /// Whose wish a command is.
@@ -100,15 +100,6 @@ async fn order_in_txn(
     }
     // A recipient that is known not to be able to receive is not tried.
     let held = hear_news_in_txn(txn, lock_in_txn(txn, order.escrow).await?, now).await?;
-    let held = match command {
-        Command::Retry { job } => retried_in_txn(txn, runner, &held, order.by, *job, now).await?,
-        Command::Release
-        | Command::Refund(_)
-        | Command::Expire
-        | Command::SecureAuthorization
-        | Command::WithdrawRefund
-        | Command::BearLoss(_) => held,
-    };
     let cause = Cause {
         actor: order.actor,
         action: order.action,
@@ -116,15 +107,18 @@ async fn order_in_txn(
         reason: None,
         at: now,
     };
-    let input = Input::Command(command.clone());
-    let next = match apply_in_txn(txn, &held, &input, &Learned::default(), cause).await? {
-        Applied::Changed(next) | Applied::Known(next) => next,
-        Applied::Refused(reason) => {
-            return Err(EscrowError::Refused {
-                reason,
-                status: held.escrow.status,
-            });
-        }
+    let sent_on = match command {
+        Command::Retry { job } => sent_on_in_txn(txn, runner, &held, order.by, *job, cause).await?,
+        Command::Release
+        | Command::Refund(_)
+        | Command::Expire
+        | Command::SecureAuthorization
+        | Command::WithdrawRefund
+        | Command::BearLoss(_) => SentOn::Call(held),
+    };
+    let next = match sent_on {
+        SentOn::Look(held) => held,
+        SentOn::Call(held) => commanded_in_txn(txn, &held, command, cause).await?,
     };
     let answer = show_in_txn(txn, &next).await?;
     if let Some(keyed) = &order.keyed {
@@ -136,24 +130,65 @@ async fn order_in_txn(
     })
 }
 
+async fn commanded_in_txn(
+    txn: &Transaction<'_>,
+    held: &HeldEscrow,
+    command: &Command,
+    cause: Cause<'_>,
+) -> Result<HeldEscrow, EscrowError> {
+    let input = Input::Command(command.clone());
+    match apply_in_txn(txn, held, &input, &Learned::default(), cause).await? {
+        Applied::Changed(next) | Applied::Known(next) => Ok(*next),
+        Applied::Refused(reason) => Err(EscrowError::Refused {
+            reason,
+            status: held.escrow.status,
+        }),
+    }
+}
+
+/// What is next about a call that was sent on.
+enum SentOn {
+    /// It is to be made, if the escrow's rules want it.
+    Call(HeldEscrow),
+    /// It happened twice, and is looked at again. To the escrow it has been under way all the time.
+    Look(HeldEscrow),
+}
+
 /// A call that waits, for a delay to end or for a person, is sent on by a person; the retry service leaves one alone that was given up.
-async fn retried_in_txn(
+async fn sent_on_in_txn(
     txn: &Transaction<'_>,
     runner: &Runner,
     held: &HeldEscrow,
     by: By,
     job: u32,
-    now: DateTime<Utc>,
-) -> Result<HeldEscrow, EscrowError> {
+    cause: Cause<'_>,
+) -> Result<SentOn, EscrowError> {
     let operations = list_operations_in_txn(txn, held.escrow.terms.id.as_str()).await?;
     let waiting = operations.iter().find(|row| row.number == job && row.job.is_some());
     let Some(row) = waiting else {
-        return Ok(held.clone());
+        return Ok(SentOn::Call(held.clone()));
     };
+    let operation = row.operation.id.as_str();
+    let rules = (runner.rules, runner.moment(), cause.at);
+    let none = Observed::default();
     match (&row.operation.status, by) {
+        (
+            Status::FailedPermanent {
+                cause: Why::HappenedTwice,
+            },
+            By::Person,
+        ) => {
+            let held = observe_in_txn(txn, held, operation, &Observation::SentOn, &none, rules).await?;
+            let cause = Cause {
+                operation: Some(operation),
+                ..cause
+            };
+            write_call_in_txn(txn, &row.escrow, cause).await?;
+            Ok(SentOn::Look(held))
+        }
         (Status::FailedPermanent { .. } | Status::FailedTransient { .. }, By::Person) => {
-            let (rules, operation) = ((runner.rules, runner.moment(), now), row.operation.id.as_str());
-            observe_in_txn(txn, held, operation, &Observation::SentOn, &Observed::default(), rules).await
+            let held = observe_in_txn(txn, held, operation, &Observation::SentOn, &none, rules).await?;
+            Ok(SentOn::Call(held))
         }
         (Status::FailedPermanent { .. }, By::RetryService) => Err(EscrowError::Refused {
             reason: Reason::NothingToRetry,
@@ -163,6 +198,6 @@ async fn retried_in_txn(
         | (
             Status::Intended | Status::InFlight { .. } | Status::Succeeded { .. } | Status::Unknown { .. },
             By::Person | By::RetryService,
-        ) => Ok(held.clone()),
+        ) => Ok(SentOn::Call(held.clone())),
     }
 }

@@ -115,7 +115,9 @@ impl Commands {
             // A second command for one refusal finds the call made, or being made.
             Ok(_) | Err(EscrowError::Refused { .. }) => Ok(Verdict::Done),
             Err(EscrowError::Database(error)) => Err(BatchError::of_database(&error)),
-            Err(error @ (EscrowError::Raced(_) | EscrowError::Missing | EscrowError::KeyReused)) => {
+            Err(
+                error @ (EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Terms(_) | EscrowError::KeyReused),
+            ) => {
                 let reason = error.to_string();
                 Ok(Verdict::Retry { reason })
             }

@@ -1,13 +1,14 @@
 //! What escrow is told: a database, a broker, Stripe, the mode, and how much may be refunded by itself.
 //!
 //! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `RECONCILE_SECRET` (optional), `STRIPE_LIVEMODE`,
-//! `REFUND_BREAKER_MAX_COUNT` (50), `REFUND_BREAKER_MAX_AMOUNT` (`EUR:10000`), and those of Stripe's API
-//! ([`service_kit::config::StripeApi`]), whose key must be there.
+//! `REFUND_BREAKER_MAX_COUNT` (50), `REFUND_BREAKER_MAX_AMOUNT` (`EUR:10000`), `STRIPE_SETTLEMENT_CURRENCIES` (optional), and those of
+//! Stripe's API ([`service_kit::config::StripeApi`]), whose key must be there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use db::{Database, DatabaseConfig};
 use domain::escrow::breaker::Limits;
+use domain::escrow::terms::Settlement;
 use domain::money::Currency;
 use secrecy::SecretString;
 use service_kit::config::{Reader, StripeApi, shape};
@@ -31,6 +32,8 @@ pub struct EscrowConfig {
     pub stripe: ClientConfig,
     /// How much may be refunded by itself.
     pub limits: Limits,
+    /// The currencies of the platform's balance.
+    pub settlement: Settlement,
 }
 
 /// What the time-out run needs by itself.
@@ -52,6 +55,7 @@ impl EscrowConfig {
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
         let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
         let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
+        let settlement = r.optional("STRIPE_SETTLEMENT_CURRENCIES", currencies());
         let run = run?;
         Some(Self {
             database_url: run.database_url,
@@ -61,6 +65,7 @@ impl EscrowConfig {
             livemode: livemode?,
             stripe: run.stripe,
             limits: run.limits,
+            settlement: settlement?.map_or(Settlement::Unsaid, Settlement::In),
         })
     }
 }
@@ -89,6 +94,14 @@ impl TimeoutConfig {
             },
         })
     }
+}
+
+/// `EUR,USD`.
+fn currencies() -> shape::Shape<BTreeSet<Currency>> {
+    shape::Shape::new("currencies, such as EUR,USD", |text| {
+        let read = |code: &str| Currency::parse(code.trim()).map_err(|_| "is not a list of currencies".to_owned());
+        text.split(',').map(read).collect()
+    })
 }
 
 /// `EUR:10000,JPY:15000`: minor units by currency.

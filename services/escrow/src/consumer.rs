@@ -294,9 +294,11 @@ impl Decider {
 fn failed(error: &EscrowError) -> BatchError {
     match error {
         EscrowError::Database(error) => BatchError::of_database(error),
-        EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Refused { .. } | EscrowError::KeyReused => {
-            BatchError::failed(error)
-        }
+        EscrowError::Raced(_)
+        | EscrowError::Missing
+        | EscrowError::Refused { .. }
+        | EscrowError::Terms(_)
+        | EscrowError::KeyReused => BatchError::failed(error),
     }
 }
 

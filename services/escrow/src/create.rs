@@ -7,11 +7,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use db::escrow::actions::{NewAction, insert_action_in_txn};
 use db::escrow::held::{HeldEscrow, Lock, NewEscrow, insert_escrow_in_txn, lock_escrow_in_txn};
-use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
+use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, is_key_claimed, store_answer_in_txn};
 use db::escrow::operations::{OperationRow, Work, insert_operation_in_txn, list_operations_in_txn};
 use db::{Transaction, in_txn};
+use domain::escrow::failure::ErrorCode;
 use domain::escrow::held::Escrow;
 use domain::escrow::operation::{Cause, Status};
+use domain::escrow::terms::Settlement;
+use domain::time::UnixSeconds;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
@@ -31,15 +34,21 @@ pub(crate) enum Created {
     /// This is the escrow; the payer's secret is in it.
     Escrow(Value),
     /// Stripe refused to make the payment, for this reason.
-    Refused(String),
+    Refused(ErrorCode),
     /// Stripe cannot be asked at present. The same request gets the escrow later.
     Later,
+}
+
+/// Whether the key is in use. What is asked of a new escrow alone is then not asked.
+pub(crate) async fn is_repeat(runner: &Runner, keyed: &Keyed<'_>) -> Result<bool, EscrowError> {
+    Ok(is_key_claimed(&runner.store.reader().await?, keyed, runner.clock.now()).await?)
 }
 
 /// Creates an escrow, or finds the one that the same request has created.
 pub(crate) async fn create(
     runner: &Runner,
     request: &EscrowRequest,
+    settlement: &Settlement,
     keyed: &Keyed<'_>,
     actor: &str,
 ) -> Result<Created, EscrowError> {
@@ -49,7 +58,7 @@ pub(crate) async fn create(
         .commit_if(
             Commit::Created,
             |begun| matches!(begun, Begun::New { .. }),
-            |txn| in_txn(begin_in_txn(txn, request, keyed, actor, now)),
+            |txn| in_txn(begin_in_txn(txn, request, settlement, keyed, actor, now)),
         )
         .await?;
     let (id, operation) = match begun {
@@ -78,8 +87,8 @@ pub(crate) async fn create(
     Ok(match payment.operation.status {
         Status::FailedPermanent {
             cause: Cause::Refused(failure),
-        } => Created::Refused(failure.code.as_str().to_owned()),
-        Status::FailedPermanent { .. } => Created::Refused("unknown".to_owned()),
+        } => Created::Refused(failure.code),
+        Status::FailedPermanent { .. } => Created::Refused(ErrorCode::Unknown),
         Status::Intended
         | Status::InFlight { .. }
         | Status::Succeeded { .. }
@@ -96,6 +105,7 @@ enum Begun {
 async fn begin_in_txn(
     txn: &Transaction<'_>,
     request: &EscrowRequest,
+    settlement: &Settlement,
     keyed: &Keyed<'_>,
     actor: &str,
     now: DateTime<Utc>,
@@ -109,7 +119,7 @@ async fn begin_in_txn(
                 answer: answer.map(|(_, body)| body),
             });
         }
-        Claim::New => {}
+        Claim::New => request.terms.check(UnixSeconds(now.timestamp()), settlement)?,
     }
     let escrow = Escrow::new(request.terms.clone());
     let new = NewEscrow {

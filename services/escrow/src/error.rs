@@ -4,6 +4,7 @@ use db::error::TransactError;
 use db::{DbError, SqlState};
 use domain::escrow::decide::Reason;
 use domain::escrow::state::EscrowStatus;
+use domain::escrow::terms::TermsError;
 
 /// Why nothing was changed. Nothing of it was committed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,9 @@ pub enum EscrowError {
         /// The status that the escrow has.
         status: EscrowStatus,
     },
+    /// The terms are refused.
+    #[error(transparent)]
+    Terms(#[from] TermsError),
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -34,7 +38,7 @@ impl TransactError for EscrowError {
     fn db_error(&self) -> Option<&DbError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Raced(_) | Self::Missing | Self::Refused { .. } | Self::KeyReused => None,
+            Self::Raced(_) | Self::Missing | Self::Refused { .. } | Self::Terms(_) | Self::KeyReused => None,
         }
     }
 }
@@ -45,7 +49,7 @@ impl EscrowError {
         match self {
             Self::Raced(_) => true,
             Self::Database(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
-            Self::Missing | Self::Refused { .. } | Self::KeyReused => false,
+            Self::Missing | Self::Refused { .. } | Self::Terms(_) | Self::KeyReused => false,
         }
     }
 }

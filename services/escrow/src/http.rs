@@ -10,8 +10,10 @@ use actix_web::{Handler, HttpRequest, HttpResponse};
 use db::DbError;
 use db::escrow::idempotency::Keyed;
 use domain::escrow::decide::Reason;
+use domain::escrow::failure::ErrorCode;
 use domain::escrow::input::Command;
 use domain::escrow::state::EscrowStatus;
+use domain::escrow::terms::Settlement;
 use domain::ids::{self, AccountId, EscrowId};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, bearer, require_secret};
@@ -23,9 +25,9 @@ use uuid::Uuid;
 use crate::accounts::{UnknownAccount, check_accounts};
 use crate::api;
 use crate::command::{By, Order, find, order};
-use crate::create::{Created, create};
+use crate::create::{Created, create, is_repeat};
 use crate::error::EscrowError;
-use crate::request::{EscrowRequest, invalid, refund_amount};
+use crate::request::{EscrowRequest, field_of, invalid, of_terms, refund_amount, spelled};
 use crate::runner::Runner;
 use crate::timeouts::{Timeouts, Trigger};
 
@@ -36,6 +38,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 pub(crate) struct Desk {
     pub(crate) runner: Runner,
     pub(crate) timeouts: Timeouts,
+    pub(crate) settlement: Settlement,
     pub(crate) authenticator: Authenticator,
     pub(crate) reconcile_secret: Option<SharedSecret>,
 }
@@ -75,35 +78,51 @@ async fn post_escrow(
         ));
     };
     let id = EscrowId::parse(format!("esc_{}", Uuid::now_v7().simple())).map_err(|_| Problem::internal())?;
-    let wanted = EscrowRequest::read(&body, id, desk.runner.seconds())?;
+    let wanted = EscrowRequest::read(&body, id)?;
     let runner = &desk.runner;
-    check_accounts(runner, &wanted.terms.split)
-        .await
-        .map_err(|error| match error {
-            UnknownAccount::Unknown { place } => {
-                let field = format!("recipients.{place}.account");
-                invalid(&field, format_args!("{field} is no account of this platform"))
-            }
-            UnknownAccount::Unavailable => stripe_unavailable(),
-            UnknownAccount::Escrow(error) => problem(&error),
-        })?;
-    let text = body.to_string();
+    let text = spelled(&body);
     let keyed = Keyed {
         scope: &format!("escrows.create/{}", caller.subject),
         key: &key,
         request: &text,
     };
+    // An account that is gone since is no reason to keep a repeat from its escrow.
+    let is_repeat = is_repeat(runner, &keyed).await.map_err(|error| problem(&error))?;
+    if !is_repeat {
+        check_accounts(runner, &wanted.terms.split).await.map_err(of_account)?;
+    }
     let actor = format!("service:{}", caller.subject);
-    match create(runner, &wanted, &keyed, &actor)
+    match create(runner, &wanted, &desk.settlement, &keyed, &actor)
         .await
         .map_err(|error| problem(&error))?
     {
         Created::Escrow(answer) => Ok(HttpResponse::build(StatusCode::CREATED).json(answer)),
-        Created::Refused(code) => {
-            let detail = "Stripe refused to make the payment; the escrow is canceled.";
-            Err(Problem::bad_request("stripe_refused", detail).with("stripe_code", code))
-        }
+        Created::Refused(code) => Err(payment_refused(code)),
         Created::Later => Err(stripe_unavailable()),
+    }
+}
+
+fn of_account(error: UnknownAccount) -> Problem {
+    match error {
+        UnknownAccount::Unknown { place } => {
+            let field = format!("recipients.{place}.account");
+            invalid(&field, format_args!("{field} is no account of this platform"))
+        }
+        UnknownAccount::Unavailable => stripe_unavailable(),
+        UnknownAccount::Escrow(error) => problem(&error),
+    }
+}
+
+/// Stripe's limits are in the currency of the platform's bank account, and move with the rates: only Stripe knows them.
+fn payment_refused(code: ErrorCode) -> Problem {
+    let detail = format!(
+        "Stripe refused to make the payment; the escrow is canceled. {}",
+        code.advice()
+    );
+    let problem = Problem::bad_request("stripe_refused", detail).with("stripe_code", code.as_str());
+    match field_of(code) {
+        Some(field) => problem.with("field", field),
+        None => problem,
     }
 }
 
@@ -259,6 +278,7 @@ fn problem(error: &EscrowError) -> Problem {
             "This Idempotency-Key was used with another body.",
         ),
         EscrowError::Refused { reason, status } => refusal(reason, *status),
+        EscrowError::Terms(why) => of_terms(*why),
     }
 }
 

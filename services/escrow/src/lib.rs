@@ -24,6 +24,7 @@ mod reading;
 mod request;
 mod runner;
 mod steps;
+mod tally;
 mod timeouts;
 mod waiting;
 
@@ -224,6 +225,7 @@ impl Escrow {
         let desk = Arc::new(Desk {
             runner,
             timeouts,
+            settlement: config.settlement.clone(),
             authenticator: Authenticator::hs256(&config.jwt_secret, clock),
             reconcile_secret: config.reconcile_secret.clone(),
         });

@@ -49,6 +49,11 @@ pub(crate) fn alert(escrow: &str, notice: &Notice) -> Alert {
             format!("A payout or transfer of {account} failed."),
         )
         .with("escrow", escrow),
+        Notice::AuthorizationEndsEarly(ends) => attention(format!(
+            "The authorisation of escrow {escrow} ends before the escrow does, at {} UTC, and its creator did not ask for a capture in \
+             time: release it before, or it is lost.",
+            DateTime::from_timestamp(ends.0, 0).unwrap_or_default().format("%F %T")
+        )),
         Notice::GaveUp(task) => gave_up(escrow, task),
     }
 }
@@ -65,7 +70,9 @@ fn gave_up(escrow: &str, task: &Task) -> Alert {
 
 /// Stripe has more, or something else, than one object for an operation.
 pub(crate) fn happened_twice(escrow: &str, operation: &str) -> Alert {
-    let summary = format!("Stripe has more than one object for operation {operation} of escrow {escrow}.");
+    let summary = format!(
+        "Stripe has more than one object for operation {operation} of escrow {escrow}: undo the one too many, then retry the operation."
+    );
     Alert::new(AlertKind::EscrowHappenedTwice, operation, summary).with("escrow", escrow)
 }
 

@@ -203,14 +203,20 @@ fn thin(body: &[u8], envelope: &Envelope<'_>) -> Content {
         let id = url.rsplit('/').next().unwrap_or_default();
         return Content::AccountPointer(id.to_owned());
     }
-    match envelope.kind.strip_prefix("v1.") {
-        Some(kind) if envelope.context.is_none() => Content::Pointer {
+    match (envelope.kind.strip_prefix("v1."), envelope.context.as_deref()) {
+        (Some(kind), None) => Content::Pointer {
             kind: kind.to_owned(),
             url,
         },
-        Some(_) => Content::Ignored("connected_account"),
-        None => Content::Ignored("no_rule"),
+        // Whose payout it is is all that counts: the payout itself need not be read.
+        (Some("payout.failed"), Some(account)) => payout_failed(account),
+        (Some(_), Some(_)) => Content::Ignored("connected_account"),
+        (None, _) => Content::Ignored("no_rule"),
     }
+}
+
+fn payout_failed(account: &str) -> Content {
+    AccountId::parse(account).map_or(Content::Ignored("no_rule"), Content::PayoutFailed)
 }
 
 fn full(body: &[u8], envelope: &Envelope<'_>) -> Result<Content, ViewError> {
@@ -218,10 +224,7 @@ fn full(body: &[u8], envelope: &Envelope<'_>) -> Result<Content, ViewError> {
     let at = UnixSeconds(envelope.created);
     match (&*envelope.kind, envelope.account.as_deref()) {
         ("account.updated", _) => Ok(Content::Account(snapshot(&event.account()?, at))),
-        ("payout.failed", Some(account)) => Ok(match AccountId::parse(account) {
-            Ok(account) => Content::PayoutFailed(account),
-            Err(_) => Content::Ignored("no_rule"),
-        }),
+        ("payout.failed", Some(account)) => Ok(payout_failed(account)),
         (_, Some(_)) => Ok(Content::Ignored("connected_account")),
         (kind, None) => match kind.split_once('.').map(|(object, _)| object) {
             Some("payment_intent") => Ok(of_payment(kind, &event.payment_intent()?)),

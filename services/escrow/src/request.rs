@@ -1,6 +1,9 @@
 //! The body of `POST /api/escrows`, checked field by field.
 
+use std::collections::BTreeMap;
+
 use chrono::DateTime;
+use domain::escrow::failure::ErrorCode;
 use domain::escrow::split::{Claim, Fee, Share, Split, SplitError};
 use domain::escrow::terms::{CaptureMethod, OnAuthorizationExpiry, Terms, TermsError};
 use domain::ids::{AccountId, EscrowId};
@@ -32,11 +35,12 @@ pub(crate) fn invalid(field: &str, detail: impl std::fmt::Display) -> Problem {
 }
 
 impl EscrowRequest {
-    /// Reads the body of a request for an escrow that will have this id.
+    /// Reads the body of a request for an escrow that will have this id. Whether its time is still to come is asked where it is
+    /// created: a repeat of the request may come later.
     ///
     /// # Errors
     /// 400 that names the field.
-    pub(crate) fn read(body: &Value, id: EscrowId, now: UnixSeconds) -> Result<Self, Problem> {
+    pub(crate) fn read(body: &Value, id: EscrowId) -> Result<Self, Problem> {
         let fields = object(
             body,
             "body",
@@ -71,14 +75,47 @@ impl EscrowRequest {
             .unwrap_or(OnAuthorizationExpiry::Refuse),
             expires_at: time(fields)?,
         };
-        terms.check(now).map_err(|why| match why {
-            TermsError::ExpiresInThePast | TermsError::OutlivesAuthorization => invalid("expires_at", why),
-        })?;
         Ok(Self {
             terms,
             metadata: metadata(fields)?,
         })
     }
+}
+
+/// The field that a problem with the terms is about.
+pub(crate) fn of_terms(why: TermsError) -> Problem {
+    match why {
+        TermsError::ExpiresInThePast | TermsError::OutlivesAuthorization => invalid("expires_at", why),
+        TermsError::NotSettled(_) => invalid("currency", why),
+    }
+}
+
+/// The field that Stripe's refusal of the payment is about, where it is about one.
+pub(crate) fn field_of(code: ErrorCode) -> Option<&'static str> {
+    const FIELDS: [(ErrorCode, &str); 3] = [
+        (ErrorCode::AmountTooLarge, "amount"),
+        (ErrorCode::AmountTooSmall, "amount"),
+        (ErrorCode::CurrencyNotSupported, "currency"),
+    ];
+    FIELDS.iter().find(|(of, _)| *of == code).map(|(_, field)| *field)
+}
+
+/// The body in one spelling: whoever writes the same fields in another order says the same.
+pub(crate) fn spelled(body: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields: BTreeMap<&String, &Value> = fields.iter().collect();
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (name.clone(), sorted(value)))
+                    .collect()
+            }
+            Value::Array(values) => values.iter().map(sorted).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        }
+    }
+    sorted(body).to_string()
 }
 
 /// The body of `POST /api/escrows/{id}/refund`.

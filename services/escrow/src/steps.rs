@@ -14,6 +14,8 @@ use db::{Conn, Database, DbError, Transaction, TxnFuture};
 use domain::escrow::held::Task;
 use stripe_gateway::client::Client;
 
+use crate::tally;
+
 /// Names, with the list of all of them.
 macro_rules! names {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $word:literal,)+ }) => {
@@ -217,7 +219,11 @@ impl Store {
         E: TransactError,
         F: for<'t> Fn(&'t Transaction<'t>) -> TxnFuture<'env, 't, T, E> + Sync,
     {
-        let done = self.database.transact(body).await?;
+        let transaction = self.database.transact(|txn| {
+            tally::begin();
+            body(txn)
+        });
+        let done = tally::counted(transaction).await?;
         if let Some(name) = name(&done) {
             self.steps.tell(Step::Committed(name));
         }

@@ -6,8 +6,9 @@ mod support;
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
-use support::in_world;
+use support::{SOON, in_world};
 
 #[test]
 fn an_answer_that_is_lost_after_the_effect_never_pays_twice() {
@@ -69,6 +70,115 @@ fn a_key_that_has_grown_old_is_not_used_again_and_stripe_is_looked_at_first() {
             world.until_later(&id, "distributed").await;
             assert_eq!(world.moved(&id, "transfers").await.len(), transfers, "{kind}");
         }
+        world.assert_book_holds().await;
+    });
+}
+
+/// A refund that the bank does not take is no refund, however its answer went.
+#[test]
+fn a_refund_that_fails_at_once_waits_for_a_person_and_is_not_booked() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        for fault in [None, Some("lost_after")] {
+            let id = world.held_by(&terms, "pm_card_refundFailAtOnce").await;
+            if let Some(kind) = fault {
+                world
+                    .fault(json!({"path": "/v1/refunds$", "method": "POST", "kind": kind}))
+                    .await;
+            }
+            world.command(&id, "refund", &json!({"amount": 1_000})).await;
+            let subject = format!("escrow_gave_up:{id}/refund");
+            let mut rounds = 0;
+            while world.alerts(&subject).await == 0 {
+                assert!(rounds < 150, "{:#}", world.get(&id).await);
+                rounds += 1;
+                world.clock.advance(Duration::from_secs(90));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            world.carry().await;
+            let shown = world.get(&id).await;
+            assert_eq!(
+                (&shown["status"], &shown["refunded"]),
+                (&json!("refunding"), &json!(0)),
+                "{shown:#}"
+            );
+            let refused = shown["operations"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|one| one["kind"] == "refund")
+                .unwrap();
+            assert_eq!(
+                (&refused["status"], &refused["reason"]),
+                (&json!("failed_permanent"), &json!("declined"))
+            );
+            let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
+            assert_eq!((status, &body["status"]), (202, &json!("held")), "{body:#}");
+            assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+        }
+        world.assert_book_holds().await;
+    });
+}
+
+/// This cannot happen by itself, so it is made to happen: somebody makes a second transfer in the name of ours.
+#[test]
+fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
+    in_world(|world| async move {
+        let (account, id) = world.captured().await;
+        world
+            .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after"}))
+            .await;
+        world.command(&id, "release", &json!({})).await;
+        let lost = format!(
+            "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'unknown' AND escrow_id = '{id}'"
+        );
+        testkit::eventually(SOON, || async { world.count(&lost).await == 1 }).await;
+        let ours = world.book(&id).await["transfers"][0].clone();
+        let operation: String = world
+            .sql
+            .query_one("SELECT id FROM stripe_operations WHERE kind = 'transfer'", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let charge = world.book(&id).await["captures"][0]["charge"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let form = [
+            ("amount", "1000"),
+            ("currency", "eur"),
+            ("destination", account.as_str()),
+            ("source_transaction", charge.as_str()),
+            ("transfer_group", id.as_str()),
+            ("metadata[operation_id]", operation.as_str()),
+            ("metadata[escrow_id]", id.as_str()),
+        ];
+        let second = world.stripe(Method::POST, "/v1/transfers", &form).await;
+        world.clock.advance(Duration::from_secs(30 * 3_600));
+        testkit::eventually(SOON, || async { world.alerts("escrow_happened_twice").await > 0 }).await;
+        let number = world.get(&id).await["operations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["kind"] == "transfer")
+            .unwrap()["number"]
+            .clone();
+        let retry = format!("operations/{number}/retry");
+        let told = world.alerts("escrow_happened_twice").await;
+        world.command(&id, &retry, &json!({})).await;
+        testkit::eventually(SOON, || async { world.alerts("escrow_happened_twice").await > told }).await;
+        assert_eq!(world.get(&id).await["status"], "processing", "both are there still");
+
+        let second = second["id"].as_str().unwrap();
+        let reversal = format!("/v1/transfers/{second}/reversals");
+        world.stripe(Method::POST, &reversal, &[("amount", "1000")]).await;
+        let (status, body) = world.command(&id, &retry, &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        let done = world.until(&id, "distributed").await;
+        assert_eq!(done["recipients"][0]["transfers"], json!([ours["id"]]));
+        world.carry().await;
         world.assert_book_holds().await;
     });
 }

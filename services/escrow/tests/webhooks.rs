@@ -5,12 +5,7 @@ mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{SOON, World, in_world, unique};
-
-async fn alerts(world: &World, subject: &str) -> i64 {
-    let sql = "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason LIKE '%' || $1 || '%'";
-    world.sql.query_one(sql, &[&subject]).await.unwrap().get(0)
-}
+use support::{SOON, in_world, unique};
 
 #[test]
 fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
@@ -119,7 +114,7 @@ fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
         world.act(json!({"act": "fail_refund", "refund": refund})).await;
         world.carry().await;
         let subject = format!("{id}/refund_failed/{refund}");
-        testkit::eventually(SOON, || async { alerts(&world, &subject).await > 0 }).await;
+        testkit::eventually(SOON, || async { world.alerts(&subject).await > 0 }).await;
     });
 }
 
@@ -186,7 +181,7 @@ fn a_refund_that_stripe_never_makes_is_withdrawn() {
         world.command(&id, "refund", &json!({"amount": 1_000})).await;
         let subject = format!("{id}/gave_up");
         testkit::eventually(SOON, || async {
-            world.get(&id).await["operations"][1]["status"] == "failed_permanent" || alerts(&world, &subject).await > 0
+            world.get(&id).await["operations"][1]["status"] == "failed_permanent" || world.alerts(&subject).await > 0
         })
         .await;
         let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
@@ -225,9 +220,100 @@ fn a_loss_is_borne_where_nothing_can_be_taken_back() {
         assert_eq!(status, 202, "{body:#}");
         world.until(&id, "reversed").await;
         assert_eq!(world.moved(&id, "reversals").await, [0_i64; 0]);
-        assert_eq!(alerts(&world, &format!("{id}/loss_booked")).await, 1);
+        assert_eq!(world.alerts(&format!("{id}/loss_booked")).await, 1);
         let (status, _) = world.command(&id, "recipients/acct_nobody/bear-loss", &json!({})).await;
         assert_eq!(status, 409);
         world.assert_book_holds().await;
+    });
+}
+
+#[test]
+fn an_authorisation_that_ends_before_its_escrow_is_told_to_a_person_once() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let body = world.escrow(&world.terms(&account)).await;
+        let (id, payment) = (body["escrow_id"].as_str().unwrap(), &body["payment_intent_id"]);
+        let form = [
+            ("payment_method", "pm_card_bypassPending"),
+            ("return_url", "https://example.com"),
+        ];
+        let path = format!("/v1/payment_intents/{}/confirm", payment.as_str().unwrap());
+        let paid = world.stripe(Method::POST, &path, &form).await;
+        let charge = format!("/v1/charges/{}", paid["latest_charge"].as_str().unwrap());
+        let charge = world.stripe(Method::GET, &charge, &[]).await;
+        let subject = format!("{id}/authorization_ends_early");
+        // One that is too early, the same again, and one that is in time.
+        for (days, outcome, told) in [(1, "applied", 1), (1, "semantic_duplicate", 1), (4, "applied", 1)] {
+            let mut charge = charge.clone();
+            charge["payment_method_details"]["card"]["capture_before"] = json!(world.in_days(days).timestamp());
+            let event_id = unique("evt_charge");
+            let event = json!({
+                "id": event_id, "object": "event", "type": "charge.succeeded", "created": world.clock.unix_seconds(),
+                "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": charge},
+            });
+            world.deliver(&event, "platform").await;
+            let decided = format!(
+                "SELECT count(*) FROM billing_events WHERE stripe_event_id = '{event_id}' AND outcome = '{outcome}'"
+            );
+            testkit::eventually(SOON, || async { world.count(&decided).await == 1 }).await;
+            assert_eq!(world.alerts(&subject).await, told, "{days} {outcome}");
+        }
+    });
+}
+
+#[test]
+fn a_payout_that_failed_is_told_of_by_a_thin_event_as_well() {
+    in_world(|world| async move {
+        let (account, _) = world.captured().await;
+        let event = |context: &str| {
+            json!({
+                "id": unique("evt_thin"), "object": "v2.core.event", "type": "v1.payout.failed", "created": "2026-10-01T10:00:00.000Z",
+                "livemode": false, "context": context,
+                "related_object": {"id": "po_1", "type": "payout", "url": "/v1/payouts/po_1"},
+            })
+        };
+        world.deliver(&event("acct_of_somebody_else"), "connect").await;
+        world.deliver(&event(&account), "connect").await;
+        testkit::eventually(SOON, || async {
+            world.alerts(&format!("payout_failed:{account}")).await == 1
+        })
+        .await;
+        assert_eq!(world.alerts("payout_failed:").await, 1);
+    });
+}
+
+#[test]
+fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let body = world.escrow(&terms).await;
+        let (id, payment) = (
+            body["escrow_id"].as_str().unwrap(),
+            body["payment_intent_id"].as_str().unwrap(),
+        );
+        let form = [
+            ("payment_method", "pm_card_bypassPending"),
+            ("return_url", "https://example.com"),
+        ];
+        let path = format!("/v1/payment_intents/{payment}/confirm");
+        let mut paid = world.stripe(Method::POST, &path, &form).await;
+        paid["latest_charge"] = Value::Null;
+        let event = json!({
+            "id": unique("evt_paid"), "object": "event", "type": "payment_intent.succeeded", "created": world.clock.unix_seconds(),
+            "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": paid},
+        });
+        world.deliver(&event, "platform").await;
+        world.until(id, "held").await;
+        let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
+        world.fault(away).await;
+        world.command(id, "release", &json!({})).await;
+        let resting = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'intended' \
+                       AND due_at >= created_at + interval '1 minute'";
+        testkit::eventually(SOON, || async { world.count(resting).await == 1 }).await;
+        world.heal().await;
+        world.clock.advance(std::time::Duration::from_secs(60));
+        world.until(id, "distributed").await;
     });
 }

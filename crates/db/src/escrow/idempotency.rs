@@ -4,10 +4,11 @@
 //! is one; a repeat that finds the claim without an answer works it out from what the first request did.
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use serde_json::Value;
 
 use crate::DbError;
+use crate::error::During as _;
 use crate::statement::{corrupt, execute, query};
 
 /// A request that carries a key.
@@ -35,6 +36,18 @@ pub enum Claim {
     },
     /// It was used for another request.
     OtherRequest,
+}
+
+/// Whether a key is in use, by a request that was committed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn is_key_claimed(conn: &impl GenericClient, keyed: &Keyed<'_>, now: DateTime<Utc>) -> Result<bool, DbError> {
+    const OPERATION: &str = "is_key_claimed";
+    let sql = "SELECT 1 FROM idempotency_keys WHERE scope = $1 AND key = $2 AND expires_at > $3";
+    let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
+    let row = conn.query_opt(&statement, &[&keyed.scope, &keyed.key, &now]).await;
+    Ok(row.during(OPERATION)?.is_some())
 }
 
 /// Claims a key. A second request with the same key waits for the first one's transaction.

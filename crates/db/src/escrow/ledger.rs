@@ -135,7 +135,7 @@ pub struct LedgerProblem {
 }
 
 /// Each rule of the whole book, as a query for what breaks it: subject and detail.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 11] = [
     (
         "every transaction balances",
         "SELECT transaction_id::text, 'comes to ' || sum(amount) FROM ledger_entries GROUP BY transaction_id HAVING sum(amount) <> 0",
@@ -163,6 +163,59 @@ const RULES: [(&str, &str); 6] = [
          FULL JOIN (SELECT escrow_id, account, sum(amount) AS paid FROM escrow_transfers GROUP BY 1, 2) AS s \
              ON s.escrow_id = p.escrow_id AND s.account = p.account \
          WHERE coalesce(p.paid, 0) <> coalesce(s.paid, 0)",
+    ),
+    (
+        "what was taken back is posted",
+        "SELECT coalesce(p.escrow_id, s.escrow_id) || '/' || coalesce(p.account, s.account), \
+                'taken back ' || coalesce(s.back, 0) || ', posted ' || coalesce(p.back, 0) \
+         FROM (SELECT n.escrow_id, n.recipient AS account, sum(n.amount) AS back FROM ledger_entries AS n \
+               JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind = 'reversal' \
+               WHERE n.account = 'recipient' GROUP BY 1, 2) AS p \
+         FULL JOIN (SELECT f.escrow_id, f.account, sum(least(f.amount, greatest(f.reversed_told, f.reversed_outside + \
+                       coalesce((SELECT sum(value::bigint) FROM jsonb_each_text(f.reversed_ours)), 0)))) AS back \
+                    FROM escrow_transfers AS f GROUP BY 1, 2) AS s \
+             ON s.escrow_id = p.escrow_id AND s.account = p.account \
+         WHERE coalesce(p.back, 0) <> coalesce(s.back, 0)",
+    ),
+    (
+        "what was refunded is posted",
+        "SELECT e.id, 'refunded ' || e.refunded || ', posted ' || coalesce(l.posted, 0) \
+         FROM (SELECT id, greatest(refunded_told, refunded_outside + \
+                   coalesce((SELECT sum(value::bigint) FROM jsonb_each_text(refunded_ours)), 0)) AS refunded FROM escrow_transactions) AS e \
+         LEFT JOIN (SELECT n.escrow_id, sum(n.amount) FROM ledger_entries AS n \
+             JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind = 'refund' \
+             WHERE n.account = 'clearing' GROUP BY n.escrow_id) AS l (escrow_id, posted) ON l.escrow_id = e.id \
+         WHERE e.refunded <> coalesce(l.posted, 0)",
+    ),
+    (
+        "what banks hold of disputes is posted",
+        "SELECT e.id, 'taken ' || coalesce(d.taken, 0) || ', posted ' || coalesce(l.posted, 0) FROM escrow_transactions AS e \
+         LEFT JOIN (SELECT escrow_id, sum(amount) FROM escrow_disputes WHERE stage IN ('open', 'lost') GROUP BY 1) \
+             AS d (escrow_id, taken) ON d.escrow_id = e.id \
+         LEFT JOIN (SELECT n.escrow_id, sum(n.amount) FROM ledger_entries AS n \
+             JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind IN ('dispute_withdrawal', 'dispute_reinstatement') \
+             WHERE n.account = 'clearing' GROUP BY n.escrow_id) AS l (escrow_id, posted) ON l.escrow_id = e.id \
+         WHERE coalesce(d.taken, 0) <> coalesce(l.posted, 0)",
+    ),
+    (
+        "what was lost in disputes is borne",
+        "SELECT e.id, 'lost ' || coalesce(d.lost, 0) || ', posted ' || coalesce(l.posted, 0) FROM escrow_transactions AS e \
+         LEFT JOIN (SELECT escrow_id, sum(amount) FROM escrow_disputes WHERE stage = 'lost' GROUP BY 1) \
+             AS d (escrow_id, lost) ON d.escrow_id = e.id \
+         LEFT JOIN (SELECT n.escrow_id, sum(n.amount) FROM ledger_entries AS n \
+             JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind IN ('dispute_loss', 'dispute_recovery') \
+             WHERE n.account = 'disputes' GROUP BY n.escrow_id) AS l (escrow_id, posted) ON l.escrow_id = e.id \
+         WHERE coalesce(d.lost, 0) <> coalesce(l.posted, 0)",
+    ),
+    (
+        "what was written off is posted",
+        "SELECT r.escrow_id || '/' || r.account, 'written off ' || r.written_off || ', posted ' || coalesce(p.off, 0) \
+         FROM escrow_recipients AS r \
+         LEFT JOIN (SELECT n.escrow_id, n.recipient, sum(n.amount) FROM ledger_entries AS n \
+             JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind = 'write_off' \
+             WHERE n.account = 'recipient' GROUP BY 1, 2) AS p (escrow_id, recipient, off) \
+             ON p.escrow_id = r.escrow_id AND p.recipient = r.account \
+         WHERE r.written_off <> coalesce(p.off, 0)",
     ),
     (
         "no escrow gives out more than came in",
@@ -197,7 +250,7 @@ pub async fn check_ledger(conn: &impl GenericClient) -> Result<Vec<LedgerProblem
 
 /// The names of the rules that [`check_ledger`] checks.
 #[must_use]
-pub fn ledger_rules() -> [&'static str; 6] {
+pub fn ledger_rules() -> [&'static str; 11] {
     RULES.map(|(rule, _)| rule)
 }
 

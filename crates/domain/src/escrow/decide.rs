@@ -269,7 +269,8 @@ fn refund(escrow: &Escrow, amount: Option<i64>) -> Result<Escrow, Reason> {
     if amount > refundable {
         return Err(Reason::OverRefundable { refundable });
     }
-    let unit = whole.currency.charge_unit();
+    // Of the payout's unit, so that what is left of each share can be paid out.
+    let unit = whole.currency.payout_unit();
     if amount.checked_rem(unit) != Some(0) && amount != refundable {
         return Err(Reason::Granularity { unit });
     }

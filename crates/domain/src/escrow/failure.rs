@@ -70,7 +70,7 @@ impl fmt::Display for ErrorClass {
 
 macro_rules! codes {
     ($($code:literal => $variant:ident, $class:ident, $todo:literal;)*) => {
-        /// Stripe's error codes that calls of an escrow can get, as far as they are known here.
+        /// Stripe's error codes that calls of an escrow can get, and its reasons for a refund that failed, as far as they are known here.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
             $(#[doc = concat!("`", $code, "`")] $variant,)*
@@ -82,7 +82,7 @@ macro_rules! codes {
             /// Every code that is known.
             pub const KNOWN: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// Reads Stripe's `code` (or `decline_code`, or `type` where there is no code).
+            /// Reads Stripe's `code` (or `decline_code`, or `type` where there is no code), or a refund's `failure_reason`.
             #[must_use]
             pub fn read(text: &str) -> Self {
                 match text {
@@ -129,14 +129,19 @@ codes! {
     "charge_disputed" => ChargeDisputed, Permanent, "Answer the dispute; a refund outside of it is not possible.";
     "charge_exceeds_source_limit" => ChargeExceedsSourceLimit, Transient, "Wait; the limit is per day.";
     "charge_expired_for_capture" => ChargeExpiredForCapture, Permanent, "The authorisation has ended; the payer has to pay again.";
+    "charge_for_pending_refund_disputed" => ChargeForPendingRefundDisputed, Permanent, "Answer the dispute; a refund outside of it is not possible.";
     "charge_not_refundable" => ChargeNotRefundable, Permanent, "Pay the payer back outside of Stripe.";
     "currency_not_supported" => CurrencyNotSupported, Permanent, "The recipient's account cannot receive this currency.";
+    "declined" => Declined, Permanent, "The payer's bank does not take the refund; pay the payer back outside of Stripe.";
+    "expired_or_canceled_card" => ExpiredOrCanceledCard, Permanent, "Pay the payer back outside of Stripe.";
     "idempotency_error" => IdempotencyError, Permanent, "A key was used with other parameters; report this as a defect.";
     "idempotency_key_in_use" => IdempotencyKeyInUse, InProgress, "Nothing; the call that is at work answers.";
     "insufficient_capabilities_for_transfer" => InsufficientCapabilitiesForTransfer, RecipientNotReady, "The recipient has to finish the set-up of the account.";
     "insufficient_funds" => InsufficientFunds, Transient, "Wait until funds are available.";
     "intent_invalid_state" => IntentInvalidState, MayBeDone, "Nothing; the payment is looked up.";
     "lock_timeout" => LockTimeout, NotStarted, "Nothing; another call worked on the same object.";
+    "lost_or_stolen_card" => LostOrStolenCard, Permanent, "Pay the payer back outside of Stripe.";
+    "merchant_request" => MerchantRequest, Permanent, "Somebody of the platform has canceled the refund.";
     "no_account" => NoAccount, Permanent, "The recipient has to connect an account.";
     "parameter_invalid_integer" => ParameterInvalidInteger, Permanent, "Report this as a defect.";
     "parameter_missing" => ParameterMissing, Permanent, "Report this as a defect.";

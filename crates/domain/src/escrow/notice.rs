@@ -3,7 +3,9 @@
 use super::facts::{DisputeStage, Readiness, Recipient};
 use super::held::{Escrow, Standing, Task};
 use super::input::{Fact, Input};
+use super::terms::OnAuthorizationExpiry;
 use crate::ids::{AccountId, DisputeId, TransferId};
+use crate::time::UnixSeconds;
 
 /// What a person is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,6 +24,8 @@ pub enum Notice {
     Overpaid(AccountId),
     /// The account cannot receive; the recipient has to do something.
     RecipientNotReady(AccountId),
+    /// The authorisation ends before the escrow does, and its creator did not ask for a capture in time. When it ends.
+    AuthorizationEndsEarly(UnixSeconds),
     /// A job waits for a person.
     GaveUp(Task),
     /// What could not be taken back was booked as a loss.
@@ -42,6 +46,7 @@ impl Notice {
             Self::RefundedOutside => "refunded_outside",
             Self::Overpaid(_) => "overpaid",
             Self::RecipientNotReady(_) => "recipient_not_ready",
+            Self::AuthorizationEndsEarly(_) => "authorization_ends_early",
             Self::GaveUp(_) => "gave_up",
             Self::LossBooked(_) => "loss_booked",
             Self::PayoutTrouble(_) => "payout_trouble",
@@ -62,6 +67,7 @@ pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Noti
             (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
         }
     }
+    notices.extend(ends_early(before, next));
     if next.refunded.outside > before.refunded.outside {
         notices.push(Notice::RefundedOutside);
     }
@@ -89,6 +95,14 @@ pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Noti
         notices.push(Notice::PayoutTrouble(account.clone()));
     }
     notices
+}
+
+fn ends_early(before: &Escrow, next: &Escrow) -> Option<Notice> {
+    let ends = next.payment.authorized.flatten()?;
+    let is_news = next.payment.authorized != before.payment.authorized;
+    let is_held = next.payment.captured.is_none() && !next.payment.canceled;
+    let is_lost = next.terms.on_authorization_expiry == OnAuthorizationExpiry::Refuse && ends < next.terms.expires_at;
+    (is_news && is_held && is_lost).then_some(Notice::AuthorizationEndsEarly(ends))
 }
 
 fn of_recipient(recipient: &Recipient, was: &Recipient, part: i64) -> Vec<Notice> {

@@ -200,25 +200,30 @@ impl Split {
     /// Who bears how much when `total` minor units of the payment have been given back, all steps together. More than the payment
     /// counts as the payment, less than nothing as nothing.
     ///
-    /// Parts are multiples of the currency's charge unit. Where `total` is not (a dispute or a refund made elsewhere), the party
-    /// that the next whole unit falls on bears the odd rest, which keeps every part monotone.
+    /// Parts are multiples of the currency's payout unit, so that what is left of a share can be paid out; what of the fee is less than
+    /// a unit goes back last. Where `total` is no multiple (a dispute or a refund made elsewhere), the party that the next whole unit
+    /// falls on bears the odd rest, which keeps every part monotone.
     #[must_use]
     pub fn returned(&self, total: i64) -> Returned {
+        let unit = self.amount.currency.payout_unit();
+        let odd = self.fee.rem_euclid(unit);
         let total = total.clamp(0, self.amount.minor);
-        let unit = self.amount.currency.charge_unit();
-        let weights: Vec<i64> = self.parts.iter().map(|part| part.amount).chain([self.fee]).collect();
-        let whole = divide(total.div_euclid(unit), unit, &weights);
-        let rest = total.rem_euclid(unit);
+        let in_units = total.min(self.amount.minor.saturating_sub(odd));
+        let parts = self.parts.iter().map(|part| part.amount);
+        let weights: Vec<i64> = parts.chain([self.fee.saturating_sub(odd)]).collect();
+        let whole = divide(in_units.div_euclid(unit), unit, &weights);
+        let rest = in_units.rem_euclid(unit);
         let mut shares = if rest == 0 {
             whole
         } else {
-            let next = divide(total.div_euclid(unit).saturating_add(1), unit, &weights);
+            let next = divide(in_units.div_euclid(unit).saturating_add(1), unit, &weights);
             let grown = whole.iter().zip(&next);
             grown
                 .map(|(now, then)| if then > now { now.saturating_add(rest) } else { *now })
                 .collect()
         };
         let fee = shares.pop().unwrap_or_default();
+        let fee = fee.saturating_add(total.saturating_sub(in_units));
         Returned { parts: shares, fee }
     }
 }

@@ -1,7 +1,10 @@
 //! What an escrow was created with.
 
+use std::collections::BTreeSet;
+
 use super::split::Split;
 use crate::ids::EscrowId;
+use crate::money::Currency;
 use crate::time::UnixSeconds;
 use crate::words::words;
 
@@ -46,6 +49,26 @@ pub struct Terms {
     pub expires_at: UnixSeconds,
 }
 
+/// The currencies that the platform's balance at Stripe is kept in. A payment in another one is converted when it settles, and no
+/// transfer out of it can be in its own currency: Stripe wants that of the charge's balance transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Settlement {
+    /// Nobody has said.
+    #[default]
+    Unsaid,
+    /// These.
+    In(BTreeSet<Currency>),
+}
+
+impl Settlement {
+    fn takes(&self, currency: Currency) -> bool {
+        match self {
+            Self::Unsaid => true,
+            Self::In(currencies) => currencies.contains(&currency),
+        }
+    }
+}
+
 /// Why an escrow is not created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TermsError {
@@ -55,6 +78,9 @@ pub enum TermsError {
     /// It would outlive its authorisation, and its creator did not ask for a capture in time.
     #[error("expires_at is later than the authorisation of most cards ends; set on_authorization_expiry to capture")]
     OutlivesAuthorization,
+    /// The platform's balance is not kept in its currency.
+    #[error("currency {0} is none that the platform's balance is kept in, so that nothing could be transferred in it")]
+    NotSettled(Currency),
 }
 
 impl Terms {
@@ -62,7 +88,11 @@ impl Terms {
     ///
     /// # Errors
     /// See [`TermsError`].
-    pub fn check(&self, now: UnixSeconds) -> Result<(), TermsError> {
+    pub fn check(&self, now: UnixSeconds, settlement: &Settlement) -> Result<(), TermsError> {
+        let currency = self.split.amount().currency;
+        if !settlement.takes(currency) {
+            return Err(TermsError::NotSettled(currency));
+        }
         if self.expires_at <= now {
             return Err(TermsError::ExpiresInThePast);
         }
@@ -84,7 +114,7 @@ mod tests {
     use super::*;
     use crate::escrow::split::{Claim, Fee, Share};
     use crate::ids::AccountId;
-    use crate::money::{Currency, Money};
+    use crate::money::Money;
 
     #[test]
     fn an_escrow_that_would_outlive_its_authorisation_is_refused_unless_it_is_captured_in_time() {
@@ -114,10 +144,16 @@ mod tests {
                 expires_at: now.plus(expires_in),
             };
             assert_eq!(
-                terms.check(now),
+                terms.check(now, &Settlement::Unsaid),
                 expected,
                 "{capture} {on_authorization_expiry} {expires_in}"
             );
+            let dollar = Currency::parse("usd").expect("a currency");
+            let dollars = Settlement::In([dollar].into());
+            let refused = Err(TermsError::NotSettled(Currency::EUR));
+            assert_eq!(terms.check(now, &dollars), refused, "whatever else is wrong");
+            let both = Settlement::In([dollar, Currency::EUR].into());
+            assert_eq!(terms.check(now, &both), expected);
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum Flaw {
     SendsAfterItsLease,
     /// A stored 5xx is taken for a refusal.
     ServerErrorIsFailure,
+    /// The client asks again within one call, and believes the last refusal although its first request is unaccounted for.
+    LastRefusalOfOneCall,
 }
 
 /// What Stripe did with a key.
@@ -84,6 +86,8 @@ pub struct Request {
     op: usize,
     call: Call,
     sent: i64,
+    /// The client asks again within one call; this is the second request.
+    is_second: bool,
 }
 
 /// What a worker is at.
@@ -99,6 +103,9 @@ pub enum Worker {
     Waiting {
         op: usize,
         call: Call,
+        until: i64,
+        /// The client has given its first request up and asked again.
+        is_second: bool,
     },
     ToLook {
         op: usize,
@@ -141,6 +148,7 @@ pub enum Fate {
 pub enum Action {
     Pick { worker: usize, op: usize, wish: Wish },
     Send { worker: usize },
+    AsksAgain { worker: usize },
     Arrives { request: usize, fate: Fate },
     TimesOut { worker: usize },
     Looks { worker: usize },
@@ -161,6 +169,8 @@ pub struct World {
     pub whims: bool,
     /// Whether Stripe refuses in every way that it can, or only in the plain one.
     pub every_fate: bool,
+    /// Whether the client asks again within one call.
+    pub asks_again: bool,
     pub most_attempts: u32,
     pub most_calls: u32,
 }
@@ -183,7 +193,8 @@ impl World {
             | Flaw::TimeOutIsFailure
             | Flaw::RefusalOfOneOfSeveral
             | Flaw::SendsAfterItsLease
-            | Flaw::ServerErrorIsFailure => rules,
+            | Flaw::ServerErrorIsFailure
+            | Flaw::LastRefusalOfOneCall => rules,
         }
     }
 
@@ -199,6 +210,17 @@ impl World {
             ]);
         }
         fates
+    }
+
+    /// What the client makes of an answer to its second request (`stripe_gateway`'s rule): a refusal that Stripe does not give from its
+    /// memory says nothing of the first.
+    fn of_both(&self, request: Request, answer: Answer, is_replayed: bool) -> Answer {
+        let is_fresh_refusal = matches!(answer, Answer::Refused(_)) && !is_replayed;
+        if request.is_second && is_fresh_refusal && self.flaw != Flaw::LastRefusalOfOneCall {
+            Answer::Unclear(Unclear::NoAnswer)
+        } else {
+            answer
+        }
     }
 
     /// What is decided, by the functions under test; with a flaw, by a protocol that was bent before it asks them.
@@ -250,6 +272,17 @@ impl World {
     }
 }
 
+impl Worker {
+    fn waits_for(&self, request: Request) -> bool {
+        match self {
+            Self::Waiting {
+                op, call, is_second, ..
+            } => (*op, *call, *is_second) == (request.op, request.call, request.is_second),
+            Self::Idle | Self::ToSend { .. } | Self::ToLook { .. } | Self::ToCommit { .. } => false,
+        }
+    }
+}
+
 type Decided = Option<(Operation, Vec<Instruction>)>;
 
 fn refusal(class: ErrorClass) -> Failure {
@@ -291,15 +324,31 @@ impl State {
         self.ops.iter().all(Operation::is_at_rest)
     }
 
+    fn send(&mut self, worker: usize, op: usize, call: Call, until: i64, is_second: bool) {
+        let sent = 0;
+        self.travelling.push(Request {
+            op,
+            call,
+            sent,
+            is_second,
+        });
+        self.workers[worker] = Worker::Waiting {
+            op,
+            call,
+            until,
+            is_second,
+        };
+    }
+
     fn make(&mut self, op: usize) -> u8 {
         self.effects[op] += 1;
         self.effects[op]
     }
 
-    /// Stripe takes a call in.
+    /// Stripe takes a request in, and answers it.
     fn arrive(&mut self, request: Request, fate: Fate) -> Answer {
         let Request { op, call, .. } = request;
-        if let Some(key) = self.keys.iter().find(|key| key.op == op && key.attempt == call.attempt) {
+        if let Some(key) = self.known_key(request) {
             return answer(op, key.stored, true);
         }
         let stored = match fate {
@@ -324,10 +373,9 @@ impl State {
         answer(op, stored, false)
     }
 
-    fn knows(&self, request: Request) -> bool {
-        self.keys
-            .iter()
-            .any(|key| key.op == request.op && key.attempt == request.call.attempt)
+    fn known_key(&self, request: Request) -> Option<&Key> {
+        let mut keys = self.keys.iter();
+        keys.find(|key| key.op == request.op && key.attempt == request.call.attempt)
     }
 
     fn look(&self, op: usize) -> Found {
@@ -353,12 +401,12 @@ impl State {
         }
         for worker in &mut self.workers {
             match worker {
-                Worker::ToSend { until, .. } => *until -= 1,
+                Worker::ToSend { until, .. } | Worker::Waiting { until, .. } => *until -= 1,
                 Worker::ToCommit {
                     observation: Observation::Looked { began, .. },
                     ..
                 } => earlier(began),
-                Worker::Idle | Worker::Waiting { .. } | Worker::ToLook { .. } | Worker::ToCommit { .. } => {}
+                Worker::Idle | Worker::ToLook { .. } | Worker::ToCommit { .. } => {}
             }
         }
         self.travelling.iter_mut().for_each(|request| request.sent -= 1);
@@ -386,11 +434,13 @@ impl State {
         for worker in &mut self.workers {
             match worker {
                 Worker::ToSend { until, .. } => *until = (*until).max(0),
+                // It only says whether the client may still ask again.
+                Worker::Waiting { until, is_second, .. } => *until = if *is_second { 0 } else { (*until).max(0) },
                 Worker::ToCommit {
                     observation: Observation::Looked { began, .. },
                     ..
                 } => began.0 = began.0.max(LONG_AGO),
-                Worker::Idle | Worker::Waiting { .. } | Worker::ToLook { .. } | Worker::ToCommit { .. } => {}
+                Worker::Idle | Worker::ToLook { .. } | Worker::ToCommit { .. } => {}
             }
         }
         // Which worker is which makes no difference.
@@ -446,14 +496,19 @@ impl Model for World {
                         actions.push(Action::Send { worker });
                     }
                 }
-                Worker::Waiting { .. } => actions.push(Action::TimesOut { worker }),
+                Worker::Waiting { until, is_second, .. } => {
+                    actions.push(Action::TimesOut { worker });
+                    if self.asks_again && *until > 0 && !is_second {
+                        actions.push(Action::AsksAgain { worker });
+                    }
+                }
                 Worker::ToLook { .. } => actions.push(Action::Looks { worker }),
                 Worker::ToCommit { .. } => actions.push(Action::Commits { worker }),
             }
             actions.push(Action::Crashes { worker });
         }
         for (request, sent) in state.travelling.iter().enumerate() {
-            let fates = if state.knows(*sent) {
+            let fates = if state.known_key(*sent).is_some() {
                 vec![Fate::Made]
             } else {
                 self.fates()
@@ -492,23 +547,24 @@ impl Model for World {
                 state.ops[op] = next;
             }
             Action::Send { worker } => {
-                let Worker::ToSend { op, call, .. } = state.workers[worker] else {
+                let Worker::ToSend { op, call, until } = state.workers[worker] else {
                     return None;
                 };
-                state.travelling.push(Request { op, call, sent: 0 });
-                state.travelling.sort();
-                state.workers[worker] = Worker::Waiting { op, call };
+                state.send(worker, op, call, until, false);
+            }
+            Action::AsksAgain { worker } => {
+                let Worker::Waiting { op, call, until, .. } = state.workers[worker] else {
+                    return None;
+                };
+                state.send(worker, op, call, until, true);
             }
             Action::Arrives { request, fate } => {
                 let request = state.travelling.remove(request);
-                let answer = state.arrive(request, fate);
+                let is_replayed = state.known_key(request).is_some();
+                let answer = self.of_both(request, state.arrive(request, fate), is_replayed);
                 let Request { op, call, .. } = request;
-                // Whoever still waits for this very call has its answer; else nobody will ever hear it.
-                if let Some(waiting) = state
-                    .workers
-                    .iter_mut()
-                    .find(|worker| **worker == Worker::Waiting { op, call })
-                {
+                // Whoever still waits for this very request has its answer; else nobody will ever hear it.
+                if let Some(waiting) = state.workers.iter_mut().find(|worker| worker.waits_for(request)) {
                     *waiting = Worker::ToCommit {
                         op,
                         observation: Observation::Answered { call, answer },
@@ -516,7 +572,7 @@ impl Model for World {
                 }
             }
             Action::TimesOut { worker } => {
-                let Worker::Waiting { op, call } = state.workers[worker] else {
+                let Worker::Waiting { op, call, .. } = state.workers[worker] else {
                     return None;
                 };
                 let answer = Answer::Unclear(Unclear::NoAnswer);

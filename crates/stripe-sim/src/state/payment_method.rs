@@ -20,6 +20,8 @@ pub(crate) enum Refunding {
     SucceedsLater,
     /// Succeeds, and turns out to have failed later.
     FailsLater,
+    /// Is made, and has failed. Stripe has no test card for it.
+    FailsAtOnce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +103,10 @@ pub(crate) const CARDS: &[Card] = &[
     Card {
         refunding: Refunding::FailsLater,
         ..card("pm_card_refundFail", "visa", "5126", Behaviour::Succeeds)
+    },
+    Card {
+        refunding: Refunding::FailsAtOnce,
+        ..card("pm_card_refundFailAtOnce", "visa", "5127", Behaviour::Succeeds)
     },
     card(
         "pm_card_authenticationRequired",

@@ -89,6 +89,9 @@ impl World {
             metadata,
             test_clock: charge.test_clock.clone(),
         };
+        if later == Refunding::FailsAtOnce {
+            return Ok(self.refused_refund(refund));
+        }
         if later != Refunding::Succeeds {
             let task = Task::RefundDecided {
                 refund: refund.id.clone(),
@@ -112,6 +115,20 @@ impl World {
             );
         }
         Ok(refund)
+    }
+
+    /// The bank does not take a refund: no money moves.
+    fn refused_refund(&mut self, refund: Refund) -> Refund {
+        let refund = Refund {
+            status: RefundStatus::Failed,
+            failure_reason: Some("declined".to_owned()),
+            ..refund
+        };
+        self.refunds.insert(&refund.id, refund.clone());
+        for kind in ["refund.created", "refund.failed"] {
+            self.emit(kind, Object::Refund(refund.clone()));
+        }
+        refund
     }
 
     /// How much of a charge a refund would take, or why it cannot be refunded.

@@ -9,6 +9,7 @@ use domain::escrow::operation::{Answer, Call as Numbered, Unclear};
 use domain::escrow::terms::CaptureMethod;
 use domain::ids::StripeObjectId;
 use domain::money::Money;
+use domain::time::UnixSeconds;
 use secrecy::SecretString;
 use serde_json::Value;
 use stripe_gateway::client::requests::connect::transfer::CreateTransfer;
@@ -18,7 +19,7 @@ use stripe_gateway::client::requests::core::payment_intent::{
 };
 use stripe_gateway::client::requests::core::refund::CreateRefund;
 use stripe_gateway::client::requests::{Currency, PaymentIntentCaptureMethod};
-use stripe_gateway::client::{Call, IdempotencyKey, NotSent, Outcome, Refusal, UnknownCause};
+use stripe_gateway::client::{Call, IdempotencyKey, NotSent, Outcome, Receipt, Refusal, UnknownCause};
 use stripe_gateway::views::words::{PaymentIntentStatus, RefundStatus};
 use stripe_gateway::views::{ObjectView, Problem, ViewError};
 
@@ -36,6 +37,8 @@ pub(crate) struct Errand {
     pub(crate) escrow: String,
     pub(crate) key: String,
     pub(crate) call: Numbered,
+    /// When another worker may take it.
+    pub(crate) lease_until: UnixSeconds,
     pub(crate) amount: Money,
     pub(crate) params: Params,
     pub(crate) ask: Ask,
@@ -95,23 +98,39 @@ pub(crate) struct Made {
 }
 
 /// What an answer says that could be read.
-struct Effect {
-    object: String,
-    learned: Learned,
-    client_secret: Option<SecretString>,
+enum Effect {
+    /// It was done.
+    Made {
+        object: String,
+        learned: Learned,
+        client_secret: Option<SecretString>,
+    },
+    /// It was made, and came to nothing: a refund that failed at once. No money has moved.
+    CameToNothing { reason: Option<String> },
 }
 
 impl Runner {
-    /// Makes the call, within its lease.
-    pub(super) async fn make(&self, errand: &Errand) -> Made {
-        let lease = Duration::from_secs(u64::try_from(self.rules.lease).unwrap_or_default());
+    /// Makes the call, within what is left of its lease; `None` where the process was held up for so long that nothing is left, and
+    /// another worker may have it.
+    pub(super) async fn make(&self, errand: &Errand) -> Option<Made> {
         let Some(call) = encode(errand) else {
-            return refused(ErrorCode::Unknown, 400, None);
+            return Some(refused(ErrorCode::Unknown, 400, None));
         };
-        let call = call.within(lease.saturating_sub(MARGIN));
-        let outcome = self.stripe.ask(errand.ask, |stripe| stripe.send(call)).await;
+        let left = u64::try_from(errand.lease_until.since(self.seconds())).unwrap_or_default();
+        let time = Duration::from_secs(left).saturating_sub(MARGIN);
+        if time.is_zero() {
+            tracing::warn!(
+                operation = errand.operation,
+                "a call's lease ended before it was made; whoever is next makes it"
+            );
+            return None;
+        }
+        let outcome = self
+            .stripe
+            .ask(errand.ask, |stripe| stripe.send(call.within(time)))
+            .await;
         let params = &errand.params;
-        answered(outcome.read(|body| effect(body, params)))
+        Some(answered(outcome.read(|body| effect(body, params))))
     }
 }
 
@@ -186,7 +205,7 @@ fn effect(body: &[u8], params: &Params) -> Result<Effect, ViewError> {
     match params {
         Params::CreatePayment { .. } => {
             let payment = object.payment_intent()?;
-            Ok(Effect {
+            Ok(Effect::Made {
                 learned: Learned {
                     payment_intent: Some(payment.id.clone()),
                     charge: None,
@@ -210,7 +229,9 @@ fn effect(body: &[u8], params: &Params) -> Result<Effect, ViewError> {
         Params::Refund { .. } => {
             let refund = object.refund()?;
             match refund.status {
-                Some(RefundStatus::Failed | RefundStatus::Canceled) => Err(unexpected("refund.status")),
+                Some(RefundStatus::Failed | RefundStatus::Canceled) => Ok(Effect::CameToNothing {
+                    reason: refund.failure_reason,
+                }),
                 Some(
                     RefundStatus::Pending
                     | RefundStatus::RequiresAction
@@ -228,7 +249,7 @@ fn of_payment(object: &ObjectView<'_>, expected: &PaymentIntentStatus) -> Result
     if payment.status != *expected {
         return Err(unexpected("payment_intent.status"));
     }
-    Ok(Effect {
+    Ok(Effect::Made {
         object: payment.id,
         learned: Learned {
             payment_intent: None,
@@ -239,7 +260,7 @@ fn of_payment(object: &ObjectView<'_>, expected: &PaymentIntentStatus) -> Result
 }
 
 fn made(object: String) -> Result<Effect, ViewError> {
-    Ok(Effect {
+    Ok(Effect::Made {
         object,
         learned: Learned::default(),
         client_secret: None,
@@ -255,17 +276,7 @@ fn unexpected(path: &str) -> ViewError {
 
 fn answered(outcome: Outcome<Effect>) -> Made {
     match outcome {
-        Outcome::Answered(answer) => match StripeObjectId::parse(answer.content.object) {
-            Ok(object) => Made {
-                answer: Answer::Made(object),
-                learned: answer.content.learned,
-                request_id: answer.receipt.request_id,
-                client_secret: answer.content.client_secret,
-                reason: None,
-                trouble: None,
-            },
-            Err(_) => unclear(Unclear::NoAnswer, answer.receipt.request_id, "unreadable"),
-        },
+        Outcome::Answered(answer) => of_effect(answer.content, answer.receipt),
         Outcome::Refused(refusal) => of_refusal(refusal),
         Outcome::Unknown(unknown) => {
             let is_replayed = unknown.receipt.as_ref().is_some_and(|receipt| receipt.replayed);
@@ -288,6 +299,33 @@ fn answered(outcome: Outcome<Effect>) -> Made {
         Outcome::NotSent(NotSent::BadRequest) => refused(ErrorCode::Unknown, 400, None),
         Outcome::NotSent(not_sent @ (NotSent::NoConnection | NotSent::RateLimited(_))) => {
             unclear(Unclear::NoAnswer, None, not_sent.code())
+        }
+    }
+}
+
+fn of_effect(effect: Effect, receipt: Receipt) -> Made {
+    match effect {
+        Effect::Made {
+            object,
+            learned,
+            client_secret,
+        } => match StripeObjectId::parse(object) {
+            Ok(object) => Made {
+                answer: Answer::Made(object),
+                learned,
+                request_id: receipt.request_id,
+                client_secret,
+                reason: None,
+                trouble: None,
+            },
+            Err(_) => unclear(Unclear::NoAnswer, receipt.request_id, "unreadable"),
+        },
+        Effect::CameToNothing { reason } => {
+            let code = reason.as_deref().map_or(ErrorCode::Unknown, ErrorCode::read);
+            Made {
+                reason,
+                ..refused(code, receipt.status, receipt.request_id)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use domain::escrow::operation::Found;
 use domain::ids::StripeObjectId;
 use domain::time::UnixSeconds;
 use stripe_gateway::client::Client;
-use stripe_gateway::client::read::{Place, ReadError};
+use stripe_gateway::client::read::{Fate, Found as Made, Place, ReadError};
 use stripe_gateway::views::words::PaymentIntentStatus;
 
 use super::Runner;
@@ -60,12 +60,19 @@ async fn find(stripe: &Client, search: &Search) -> Result<Found, ReadError> {
             payment_intent: payment,
         },
     };
-    let made = stripe.find_made(place, &search.operation).await?;
-    Ok(match made.as_slice() {
-        [] => Found::Nothing,
-        [one] => one_of(one)?,
-        [_, _, ..] => Found::Several,
-    })
+    found(&stripe.find_made(place, &search.operation).await?)
+}
+
+/// What came to nothing was not made. Of several the one counts that a person has left standing; a single one counts whatever became of
+/// it since, or it would be made again.
+fn found(made: &[Made]) -> Result<Found, ReadError> {
+    let made: Vec<&Made> = made.iter().filter(|made| made.fate != Fate::CameToNothing).collect();
+    let standing: Vec<&Made> = made.iter().copied().filter(|made| made.fate == Fate::Stands).collect();
+    match (made.as_slice(), standing.as_slice()) {
+        ([], _) => Ok(Found::Nothing),
+        ([one], _) | (_, [one]) => one_of(&one.id),
+        ([_, _, ..], [] | [_, _, ..]) => Ok(Found::Several),
+    }
 }
 
 /// A payment is captured or canceled once, whoever did it.
@@ -82,4 +89,34 @@ fn one_of(id: &str) -> Result<Found, ReadError> {
     StripeObjectId::parse(id)
         .map(Found::One)
         .map_err(|_| ReadError::InvalidId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_undone_counts_only_beside_one_that_stands() {
+        use Fate::{CameToNothing, Stands, Undone};
+        let id = |number: usize| StripeObjectId::parse(format!("re_{number}")).unwrap();
+        let cases: [(&[Fate], Found); 9] = [
+            (&[], Found::Nothing),
+            (&[Stands], Found::One(id(0))),
+            (&[Undone], Found::One(id(0))),
+            (&[CameToNothing], Found::Nothing),
+            (&[CameToNothing, Stands], Found::One(id(1))),
+            (&[Undone, Stands], Found::One(id(1))),
+            (&[Stands, Stands], Found::Several),
+            (&[Undone, Undone], Found::Several),
+            (&[Stands, Undone, Stands], Found::Several),
+        ];
+        for (fates, expected) in cases {
+            let made = fates.iter().enumerate().map(|(number, fate)| Made {
+                id: format!("re_{number}"),
+                fate: *fate,
+            });
+            let made: Vec<Made> = made.collect();
+            assert_eq!(found(&made).unwrap(), expected, "{fates:?}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod settle;
 
 use std::sync::Arc;
 
+use db::escrow::operations::hold_operation_in_txn;
 use domain::escrow::operation::{Moment, Observation, Rules};
 use domain::escrow::retry::Jitter;
 use domain::time::UnixSeconds;
@@ -27,7 +28,7 @@ use crate::error::EscrowError;
 use crate::steps::{Ask, Commit, Store, Stripe};
 
 pub(crate) use pick::Picked;
-pub(crate) use settle::{Observed, observe_in_txn};
+pub(crate) use settle::{Observed, observe_in_txn, write_call_in_txn};
 
 /// Makes calls. Clones are the same runner.
 #[derive(Clone)]
@@ -58,11 +59,13 @@ impl Runner {
         match picked {
             Picked::Nothing | Picked::Over => Ok(Told::default()),
             Picked::NeedsCharge { payment_intent } => {
-                self.learn_charge(&owner, &payment_intent).await?;
+                self.learn_charge(operation, &owner, &payment_intent).await?;
                 Ok(Told::default())
             }
             Picked::Call(errand) => {
-                let made = self.make(&errand).await;
+                let Some(made) = self.make(&errand).await else {
+                    return Ok(Told::default());
+                };
                 let observation = Observation::Answered {
                     call: errand.call,
                     answer: made.answer,
@@ -95,20 +98,30 @@ impl Runner {
         }
     }
 
-    /// Reads what a payment is called at Stripe and keeps it.
-    async fn learn_charge(&self, escrow: &str, payment_intent: &str) -> Result<(), EscrowError> {
+    /// Reads what a payment's charge is called at Stripe and keeps it. While Stripe does not say, the operation rests.
+    async fn learn_charge(&self, operation: &str, escrow: &str, payment_intent: &str) -> Result<(), EscrowError> {
         let read = self
             .stripe
             .ask(Ask::Charge, |stripe| stripe.read_payment_intent(payment_intent));
-        let Ok(answer) = read.await else {
-            tracing::warn!(escrow, "the payment cannot be read, its transfers wait");
-            return Ok(());
+        let charge = read.await.ok().and_then(|answer| answer.content.latest_charge);
+        let now = self.clock.now();
+        let Some(charge) = charge else {
+            tracing::warn!(
+                escrow,
+                "Stripe does not say what the payment's charge is; its transfers wait"
+            );
+            let rest = self.store.commit_as(
+                |()| None,
+                |txn| {
+                    db::in_txn(async move { Ok::<_, EscrowError>(hold_operation_in_txn(txn, operation, now).await?) })
+                },
+            );
+            return rest.await;
         };
         let learned = Learned {
             payment_intent: None,
-            charge: answer.content.latest_charge,
+            charge: Some(charge),
         };
-        let now = self.clock.now();
         self.store
             .commit(Commit::ChargeLearned, |txn| {
                 let learned = learned.clone();

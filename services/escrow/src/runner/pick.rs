@@ -8,6 +8,7 @@ use db::{Transaction, in_txn};
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Task;
 use domain::escrow::operation::{self, Call, Instruction, Observation, Reason, Wish};
+use domain::time::UnixSeconds;
 
 use super::Runner;
 use super::call::{Errand, Params};
@@ -133,13 +134,19 @@ enum Unready {
 /// What the protocol wants done, made ready. Calls and looks come one at a time.
 fn instruction(held: &HeldEscrow, row: &OperationRow, effects: &[Instruction]) -> Option<Result<Picked, Unready>> {
     effects.iter().find_map(|effect| match effect {
-        Instruction::Send { key, call } => Some(errand(held, row, key, *call)),
+        Instruction::Send { key, call, until } => Some(errand(held, row, key, *call, *until)),
         Instruction::Look { attempt } => Some(search(held, row, *attempt)),
         Instruction::Report(_) | Instruction::AskPerson(_) => None,
     })
 }
 
-fn errand(held: &HeldEscrow, row: &OperationRow, key: &str, call: Call) -> Result<Picked, Unready> {
+fn errand(
+    held: &HeldEscrow,
+    row: &OperationRow,
+    key: &str,
+    call: Call,
+    lease_until: UnixSeconds,
+) -> Result<Picked, Unready> {
     let params = params(held, row)?;
     let is_first = call.number <= 1;
     if !is_first && row.params.as_ref().is_some_and(|known| *known != params.to_string()) {
@@ -150,6 +157,7 @@ fn errand(held: &HeldEscrow, row: &OperationRow, key: &str, call: Call) -> Resul
         escrow: row.escrow.clone(),
         key: key.to_owned(),
         call,
+        lease_until,
         amount: row.amount,
         params,
         ask: Ask::of(&row.work),

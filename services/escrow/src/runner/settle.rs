@@ -18,6 +18,7 @@ use crate::change::{Applied, Cause, Learned, apply_in_txn, learn_in_txn, lock_in
 use crate::error::EscrowError;
 use crate::notices::{self, happened_twice, tell_in_txn};
 use crate::steps::Commit;
+use crate::tally::{self, Count};
 
 /// What came with an observation.
 #[derive(Debug, Clone, Default)]
@@ -150,7 +151,10 @@ async fn report_one_in_txn(
     now: DateTime<Utc>,
 ) -> Result<HeldEscrow, EscrowError> {
     let action = format!("{}_{}", row.work.as_str(), word(&outcome));
-    metrics::counter!("holdfast_payments_total", "kind" => row.work.as_str(), "outcome" => word(&outcome)).increment(1);
+    tally::note(Count::Payment {
+        kind: row.work.as_str(),
+        outcome: word(&outcome),
+    });
     let code = code(&outcome);
     let reason = observed.reason.as_deref().or(code);
     let cause = Cause {
@@ -197,7 +201,11 @@ async fn report_one_in_txn(
 }
 
 /// A call whose outcome does not change the escrow is in the audit trail all the same.
-async fn write_call_in_txn(txn: &Transaction<'_>, escrow: &str, cause: Cause<'_>) -> Result<(), EscrowError> {
+pub(crate) async fn write_call_in_txn(
+    txn: &Transaction<'_>,
+    escrow: &str,
+    cause: Cause<'_>,
+) -> Result<(), EscrowError> {
     let action = NewAction {
         at: cause.at,
         actor: cause.actor,

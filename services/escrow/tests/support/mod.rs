@@ -22,6 +22,7 @@ use std::time::Duration;
 use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, headers, topology};
 use chrono::{DateTime, Utc};
 use domain::escrow::breaker::Limits;
+use domain::escrow::terms::Settlement;
 use escrow::{Escrow, EscrowConfig, Tuning};
 use reqwest::Method;
 use secrecy::SecretString;
@@ -65,18 +66,23 @@ impl Drop for World {
 
 /// Runs a test on a runtime that lives as long as it.
 pub fn in_world<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async { test(World::create().await).await });
+    World::with_settlement(Settlement::Unsaid, test);
 }
 
 impl World {
-    pub async fn create() -> Self {
+    /// Runs a test in a world whose platform settles in these currencies.
+    pub fn with_settlement<F: Future<Output = ()>>(settlement: Settlement, test: impl FnOnce(Self) -> F) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async { test(Self::create(settlement).await).await });
+    }
+
+    async fn create(settlement: Settlement) -> Self {
         let mut world = Self::bare(SimConfig::default()).await;
-        let escrow = world.start();
+        let escrow = world.start(settlement);
         world.address = serve(&escrow, &world.stop);
         world.escrow = Some(escrow);
         world
@@ -107,8 +113,11 @@ impl World {
         }
     }
 
-    fn start(&self) -> Escrow {
-        let config = config(self.db.service_url(), self.broker.amqp_url(), &self.sim.base_url);
+    fn start(&self, settlement: Settlement) -> Escrow {
+        let config = EscrowConfig {
+            settlement,
+            ..config(self.db.service_url(), self.broker.amqp_url(), &self.sim.base_url)
+        };
         let tuning = Tuning {
             has_timer: false,
             ..Tuning::default()
@@ -326,12 +335,14 @@ impl World {
 
     /// Creates an escrow and pays it.
     pub async fn held(&self, terms: &Value) -> String {
+        self.held_by(terms, "pm_card_bypassPending").await
+    }
+
+    /// Creates an escrow and pays it with a card.
+    pub async fn held_by(&self, terms: &Value, card: &str) -> String {
         let body = self.escrow(terms).await;
         let payment = body["payment_intent_id"].as_str().unwrap();
-        let form = [
-            ("payment_method", "pm_card_bypassPending"),
-            ("return_url", "https://example.com"),
-        ];
+        let form = [("payment_method", card), ("return_url", "https://example.com")];
         self.stripe(Method::POST, &format!("/v1/payment_intents/{payment}/confirm"), &form)
             .await;
         self.carry().await;
@@ -357,6 +368,12 @@ impl World {
         assert_eq!(problems.unwrap(), []);
     }
 
+    /// How often a person was told of something, by a part of the alert's key.
+    pub async fn alerts(&self, subject: &str) -> i64 {
+        let sql = "SELECT count(*) FROM admin_actions WHERE action = 'alert' AND reason LIKE '%' || $1 || '%'";
+        self.sql.query_one(sql, &[&subject]).await.unwrap().get(0)
+    }
+
     pub async fn count(&self, sql: &str) -> i64 {
         self.sql.query_one(sql, &[]).await.unwrap().get(0)
     }
@@ -379,6 +396,7 @@ pub fn config(database_url: String, amqp_url: String, stripe: &str) -> EscrowCon
             ..ClientConfig::new(base, KEY.to_owned().into(), Duration::from_secs(5), 0)
         },
         limits: Limits::default(),
+        settlement: Settlement::Unsaid,
     }
 }
 

@@ -85,10 +85,9 @@ fn begin_attempt(rules: &Rules, operation: &Operation, at: Moment) -> OperationD
 
 /// One more call under the key that is in use.
 fn send(rules: &Rules, operation: Operation, at: Moment) -> OperationDecision {
+    let until = at.now.plus(rules.lease);
     let next = Operation {
-        status: Status::InFlight {
-            lease_until: at.now.plus(rules.lease),
-        },
+        status: Status::InFlight { lease_until: until },
         calls: operation.calls.saturating_add(1),
         last_call: at.now,
         ..operation
@@ -96,6 +95,7 @@ fn send(rules: &Rules, operation: Operation, at: Moment) -> OperationDecision {
     let send = Instruction::Send {
         key: next.key(),
         call: next.current_call(),
+        until,
     };
     Decision::Apply {
         next,
@@ -302,8 +302,15 @@ fn sent_on(operation: &Operation, at: Moment) -> OperationDecision {
             Decision::apply(with_status(operation, status))
         }
         Status::FailedTransient { .. } => Decision::AlreadyApplied,
+        // Never made again: a person has undone one of the two, and the look says which is left.
         Status::FailedPermanent {
-            cause: Cause::HappenedTwice | Cause::Withdrawn,
+            cause: Cause::HappenedTwice,
+        } => {
+            let resolve = Resolve::Look { refusal: None };
+            Decision::apply(with_status(operation, Status::Unknown { resolve, next: at.now }))
+        }
+        Status::FailedPermanent {
+            cause: Cause::Withdrawn,
         }
         | Status::Intended
         | Status::InFlight { .. }

@@ -195,7 +195,7 @@ pub enum Observation {
     },
     /// A webhook carries an object with the operation's id in its metadata.
     Seen(StripeObjectId),
-    /// A person sends a failed operation on, having removed what was in its way.
+    /// A person sends a failed operation on, having removed what was in its way, or has undone one of two.
     SentOn,
 }
 
@@ -241,6 +241,8 @@ pub enum Instruction {
         key: String,
         /// To be named with the answer.
         call: Call,
+        /// The lease's end. From then on another worker may make it.
+        until: UnixSeconds,
     },
     /// Look at Stripe.
     Look {

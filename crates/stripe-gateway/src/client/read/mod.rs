@@ -11,7 +11,7 @@ use stripe_core::charge::RetrieveCharge;
 use stripe_core::event::RetrieveEvent;
 
 pub use events::{EventPage, EventsQuery, ListedEvent};
-pub use money::Place;
+pub use money::{Fate, Found, Place};
 pub use related::{InvalidRelated, Related, RelatedObject};
 
 use super::call::is_plain;

@@ -14,6 +14,7 @@ use domain::time::UnixSeconds;
 
 use super::{ReadError, Reading, plain};
 use crate::client::{Call, Client};
+use crate::views::words::{PaymentIntentStatus, RefundStatus};
 use crate::views::{Account, List, ObjectView, PaymentIntent, ViewError};
 
 /// The most that Stripe gives on one page.
@@ -46,6 +47,26 @@ pub enum Place<'a> {
     },
 }
 
+/// An object that an operation made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Stripe's id.
+    pub id: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stands.
+    Stands,
+    /// It was undone as a whole: a transfer that was reversed, a payment that was canceled.
+    Undone,
+    /// It came to nothing by itself: a refund that failed or was canceled, whose money is where it was.
+    CameToNothing,
+}
+
 impl Client {
     /// The payment intent as it is now.
     ///
@@ -65,16 +86,17 @@ impl Client {
             .await
     }
 
-    /// The ids of all objects in a place whose metadata name the operation.
+    /// All objects in a place whose metadata name the operation.
     ///
     /// # Errors
     /// [`ReadError`]; then nothing is known.
-    pub async fn find_made(&self, place: Place<'_>, operation: &str) -> Result<Vec<String>, ReadError> {
+    pub async fn find_made(&self, place: Place<'_>, operation: &str) -> Result<Vec<Found>, ReadError> {
+        let fate = fate_in(place);
         let mut found = Vec::new();
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let call = page(place, after.as_deref())?;
-            let answer = self.read(call, |body| of_page(body, operation)).await?;
+            let answer = self.read(call, |body| of_page(body, operation, fate)).await?;
             let (made, last) = answer.content;
             found.extend(made);
             match last {
@@ -110,8 +132,38 @@ fn page(place: Place<'_>, after: Option<&str>) -> Result<Call, ReadError> {
     })
 }
 
+type FateOf = fn(&ObjectView<'_>) -> Result<Fate, ViewError>;
+
+/// How to tell what became of an object in a place.
+fn fate_in(place: Place<'_>) -> FateOf {
+    match place {
+        Place::Transfers { .. } => |object| {
+            let transfer = object.transfer()?;
+            let is_undone = transfer.amount_reversed >= transfer.amount;
+            Ok(if is_undone { Fate::Undone } else { Fate::Stands })
+        },
+        Place::Reversals { .. } => |_| Ok(Fate::Stands),
+        Place::Refunds { .. } => |object| {
+            Ok(match object.refund()?.status {
+                Some(RefundStatus::Failed | RefundStatus::Canceled) => Fate::CameToNothing,
+                Some(
+                    RefundStatus::Pending
+                    | RefundStatus::RequiresAction
+                    | RefundStatus::Succeeded
+                    | RefundStatus::Unknown(_),
+                )
+                | None => Fate::Stands,
+            })
+        },
+        Place::PaymentIntents { .. } => |object| {
+            let is_undone = object.payment_intent()?.status == PaymentIntentStatus::Canceled;
+            Ok(if is_undone { Fate::Undone } else { Fate::Stands })
+        },
+    }
+}
+
 /// What an operation made on one page, and what to go on after.
-fn of_page(body: &[u8], operation: &str) -> Result<(Vec<String>, Option<String>), ViewError> {
+fn of_page(body: &[u8], operation: &str, fate: FateOf) -> Result<(Vec<Found>, Option<String>), ViewError> {
     let list = List::parse(body)?;
     let mut made = Vec::new();
     let mut last = None;
@@ -119,7 +171,10 @@ fn of_page(body: &[u8], operation: &str) -> Result<(Vec<String>, Option<String>)
         let object = ObjectView::parse(item.get().as_bytes())?;
         let id = object.required_id()?;
         if object.metadata()?.get("operation_id") == Some(operation) {
-            made.push(id.clone());
+            made.push(Found {
+                id: id.clone(),
+                fate: fate(&object)?,
+            });
         }
         last = Some(id);
     }
