@@ -1,20 +1,33 @@
-//! Who calls: `Authorization: Bearer` with a JWT (HS256) or with a shared secret.
+//! Who calls: `Authorization: Bearer` with a JWT or with a shared secret.
 //!
-//! The algorithm is pinned to HS256: a token that names another one, `none` included, is refused before its signature is
-//! looked at. `exp` is required and compared with the given clock, without leeway. A header that is doubled, has another
-//! scheme or holds characters that no token has is malformed, which is told apart from a wrong credential.
+//! A token is checked by one secret (HS256), or by the public keys that an identity provider publishes. Each key is pinned to its
+//! algorithm: a token that names another one, `none` included, is refused before its signature is looked at. `exp` is required and
+//! compared with the given clock, without leeway. A header that is doubled, has another scheme or holds characters that no token has is
+//! malformed, which is told apart from a wrong credential.
 
-use jsonwebtoken::errors::ErrorKind;
+mod published;
+
+use std::time::Duration;
+
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::Clock;
+use crate::config::TokenKeys;
 use crate::problem::Problem;
 use crate::secret::SharedSecret;
 
+pub use published::Pace;
+
+use published::PublishedKeys;
+
 /// Longer headers are refused unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// When a caller may ask again while the published keys are not there.
+const KEYS_SOON: Duration = Duration::from_secs(5);
 
 /// What a caller is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,10 +92,13 @@ pub enum AuthError {
     /// The token was good once.
     #[error("the token has expired")]
     Expired,
+    /// The published keys could not be read yet.
+    #[error("the keys that tokens are checked by are not there yet")]
+    Unavailable,
 }
 
 impl AuthError {
-    /// The answer: 401 with a code of its own.
+    /// The answer: 401 with a code of its own, or 503.
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {
@@ -90,6 +106,10 @@ impl AuthError {
             Self::Malformed => Problem::unauthorized("credential_malformed", "Send Authorization: Bearer <token>."),
             Self::Invalid => Problem::unauthorized("credential_invalid", "The credential is not valid."),
             Self::Expired => Problem::unauthorized("credential_expired", "The token has expired."),
+            Self::Unavailable => {
+                let detail = "The keys that tokens are checked by cannot be read at present.";
+                Problem::unavailable("keys_unavailable", detail, KEYS_SOON)
+            }
         }
     }
 }
@@ -116,39 +136,48 @@ pub fn bearer<'h>(mut headers: impl Iterator<Item = &'h [u8]>) -> Result<&'h str
 /// Checks tokens.
 #[derive(Clone)]
 pub struct Authenticator {
-    key: DecodingKey,
-    validation: Validation,
+    keys: Keys,
     clock: Clock,
 }
 
+#[derive(Clone)]
+enum Keys {
+    Secret(Box<(DecodingKey, Validation)>),
+    Published(PublishedKeys),
+}
+
 impl Authenticator {
-    /// Checks tokens signed with `AUTH_JWT_SECRET`.
+    /// Checks tokens by what is configured. Published keys are read in the background until `stop`, which needs a Tokio runtime.
     #[must_use]
-    pub fn hs256(secret: &SecretString, clock: Clock) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        // The library compares with the system's clock; `exp` is compared below with ours.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        Self {
-            key: DecodingKey::from_secret(secret.expose_secret().as_bytes()),
-            validation,
-            clock,
-        }
+    pub fn new(keys: &TokenKeys, clock: Clock, stop: CancellationToken) -> Self {
+        Self::at_pace(keys, clock, Pace::STANDARD, stop)
+    }
+
+    /// As [`Self::new`], with keys that are read at another pace: for tests.
+    #[must_use]
+    pub fn at_pace(keys: &TokenKeys, clock: Clock, pace: Pace, stop: CancellationToken) -> Self {
+        let keys = match keys {
+            TokenKeys::Secret(secret) => {
+                let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
+                Keys::Secret(Box::new((key, signature_only(Algorithm::HS256))))
+            }
+            TokenKeys::Published(url) => Keys::Published(PublishedKeys::follow(url.clone(), pace, stop)),
+        };
+        Self { keys, clock }
     }
 
     /// The caller that a token names.
     ///
     /// # Errors
-    /// [`AuthError::Invalid`] for anything that does not hold, [`AuthError::Expired`] for a token whose time is over.
+    /// [`AuthError::Invalid`] for anything that does not hold, [`AuthError::Expired`] for a token whose time is over,
+    /// [`AuthError::Unavailable`] while no published key is known.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        let claims = match jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation) {
-            Ok(data) => data.claims,
-            Err(error) => {
-                return Err(match error.kind() {
-                    ErrorKind::ExpiredSignature => AuthError::Expired,
-                    _ => AuthError::Invalid,
-                });
+        let claims = match &self.keys {
+            Keys::Secret(secret) => claims(token, &secret.0, &secret.1)?,
+            Keys::Published(keys) => {
+                let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid)?;
+                let key = keys.find(&header)?;
+                claims(token, &key.key, &key.validation)?
             }
         };
         if claims.sub.is_empty() || claims.sub.len() > 255 {
@@ -163,6 +192,20 @@ impl Authenticator {
             role: claims.role,
         })
     }
+}
+
+fn claims(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Claims, AuthError> {
+    let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
+    decoded.map(|data| data.claims).map_err(|_| AuthError::Invalid)
+}
+
+/// What the library checks: the algorithm and the signature. It would compare `exp` with the system's clock; ours does.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    validation
 }
 
 /// Checks a shared secret that was sent as `Authorization: Bearer`.
@@ -198,7 +241,8 @@ mod tests {
     }
 
     fn authenticator(clock: &Clock) -> Authenticator {
-        Authenticator::hs256(&SECRET.to_owned().into(), clock.clone())
+        let keys = TokenKeys::Secret(SECRET.to_owned().into());
+        Authenticator::new(&keys, clock.clone(), CancellationToken::new())
     }
 
     fn claims() -> Claims {

@@ -23,6 +23,7 @@
 
 pub mod shape;
 pub mod stripe;
+pub mod token_keys;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -30,6 +31,7 @@ use std::process::ExitCode;
 
 pub use shape::Shape;
 pub use stripe::StripeApi;
+pub use token_keys::TokenKeys;
 
 /// The exit code of a start that was refused because of its configuration (`EX_CONFIG` of sysexits).
 pub const EXIT_CONFIG: u8 = 78;

@@ -62,7 +62,8 @@ impl Credential {
         match self {
             Self::Token => json!({
                 "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                "description": "Claims: sub, email, role (service or user), exp. Signed with AUTH_JWT_SECRET (HS256). Roles in an \
+                "description": "Claims: sub, email, role (service or user), exp. Signed with AUTH_JWT_SECRET (HS256), or by a \
+                                key that is published at AUTH_JWKS_URL. Roles in an \
                                 organisation come from org_members, not from the token.",
             }),
             Self::ReconcileSecret => json!({
@@ -131,7 +132,8 @@ impl Operation {
         operation.callers = Some(callers);
         operation.credentials = credentials.to_vec();
         if credentials.contains(&Credential::Token) {
-            return operation.problem(401, &OF_CREDENTIALS).problem(403, &["forbidden"]);
+            let refused = operation.problem(401, &OF_CREDENTIALS).problem(403, &["forbidden"]);
+            return refused.problem(503, &["keys_unavailable"]);
         }
         operation
     }

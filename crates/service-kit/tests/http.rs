@@ -9,6 +9,7 @@ use actix_web::web;
 use serde_json::Value;
 use service_kit::auth::{self, Authenticator, Claims, Principal, Role};
 use service_kit::clock::Clock;
+use service_kit::config::TokenKeys;
 use service_kit::health::Readiness;
 use service_kit::http::{CallerAddress, HttpSettings, Place, Server};
 use service_kit::openapi::{Operation, Verb, check_answer};
@@ -44,7 +45,11 @@ fn start() -> Running {
     let (begun, stopping) = (Arc::clone(&in_work), stop.clone());
     let server = Server::new(settings, readiness.clone(), Metrics::install().unwrap()).routes(move |routes| {
         let (begun, stopping) = (Arc::clone(&begun), stopping.clone());
-        let authenticator = web::Data::new(Authenticator::hs256(&SECRET.to_owned().into(), Clock::System));
+        let authenticator = web::Data::new(Authenticator::new(
+            &TokenKeys::Secret(SECRET.to_owned().into()),
+            Clock::System,
+            CancellationToken::new(),
+        ));
         let (get, post) = (
             |id| Operation::open(Verb::Get, id, "For a test."),
             Operation::open(Verb::Post, "json", ""),

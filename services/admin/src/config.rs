@@ -1,10 +1,10 @@
 //! What admin is told.
 //!
-//! Variables: `DATABASE_URL` (as `holdfast_service`), `AMQP_URL`, `AUTH_JWT_SECRET` and `STRIPE_LIVEMODE`.
+//! Variables: `DATABASE_URL` (as `holdfast_service`), `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL` and `STRIPE_LIVEMODE`.
 
 use db::{Database, DatabaseConfig};
 use secrecy::SecretString;
-use service_kit::config::{Reader, shape};
+use service_kit::config::{Reader, TokenKeys, shape};
 
 use crate::NAME;
 
@@ -16,7 +16,7 @@ pub struct AdminConfig {
     /// The broker's URL.
     pub amqp_url: SecretString,
     /// Checks the tokens of people.
-    pub auth_jwt_secret: SecretString,
+    pub token_keys: TokenKeys,
     /// Whether this installation handles real money; events of the other mode are archived under a rule of their own.
     pub livemode: bool,
 }
@@ -27,12 +27,12 @@ impl AdminConfig {
         let database = shape::url(&["postgres", "postgresql"]).and_then(openable);
         let database_url = r.required("DATABASE_URL", database);
         let amqp_url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
-        let auth_jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let token_keys = TokenKeys::read(r);
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         Some(Self {
             database_url: database_url?,
             amqp_url: amqp_url?.into(),
-            auth_jwt_secret: auth_jwt_secret?,
+            token_keys: token_keys?,
             livemode: livemode?,
         })
     }

@@ -88,11 +88,11 @@ impl Admin {
         let archive = Archive::new(database.clone(), clock.clone(), config.livemode);
         work.spawn(consumers.run(topology::ARCHIVE_EVENTS, archive));
         work.spawn(upkeep::count_alerts(database.clone(), stop.clone()));
-        work.spawn(upkeep::keep_partitions(database.clone(), alerts.clone(), stop));
+        work.spawn(upkeep::keep_partitions(database.clone(), alerts.clone(), stop.clone()));
         let desk = Desk {
             database: database.clone(),
             replayer: Replayer::new(database.clone(), publisher.clone()),
-            authenticator: Authenticator::hs256(&config.auth_jwt_secret, clock.clone()),
+            authenticator: Authenticator::new(&config.token_keys, clock.clone(), stop),
             clock,
         };
         Ok(Self {

@@ -1,13 +1,13 @@
 //! What billing is told: a database, a broker, the mode, and whether metadata may bind a customer.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false),
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, `STRIPE_LIVEMODE`, `BILLING_REQUIRE_REGISTERED_CUSTOMER` (false),
 //! and those of Stripe's API ([`service_kit::config::StripeApi`]). Without `STRIPE_SECRET_KEY` thin events wait, and subscriptions whose
 //! events leave their last state open stay read in the client's favour.
 
 use db::{Database, DatabaseConfig};
 use domain::billing::authority::Binding;
 use secrecy::SecretString;
-use service_kit::config::{Reader, StripeApi, shape};
+use service_kit::config::{Reader, StripeApi, TokenKeys, shape};
 use stripe_gateway::client::{ApiBase, ClientConfig};
 
 /// The configuration of billing.
@@ -18,7 +18,7 @@ pub struct BillingConfig {
     /// The broker.
     pub amqp_url: SecretString,
     /// Signs and checks the tokens of callers.
-    pub jwt_secret: SecretString,
+    pub token_keys: TokenKeys,
     /// Whether this installation handles real money; events of the other mode are never applied.
     pub livemode: bool,
     /// Whether metadata may bind a client's first customer.
@@ -35,7 +35,7 @@ impl BillingConfig {
             shape::url(&["postgres", "postgresql"]).and_then(openable),
         );
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
-        let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let token_keys = TokenKeys::read(r);
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
         let stripe = StripeApi::read_optional(r, |text| ApiBase::parse(text).map_err(|error| error.to_string()));
@@ -46,7 +46,7 @@ impl BillingConfig {
         Some(Self {
             database_url: database?,
             amqp_url: amqp?.into(),
-            jwt_secret: jwt_secret?,
+            token_keys: token_keys?,
             livemode: livemode?,
             binding: if registered_only? {
                 Binding::RegisteredOnly

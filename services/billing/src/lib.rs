@@ -143,8 +143,8 @@ impl Billing {
             let refresher = Refresher::new(handler.handler.clone(), stripe, database.clone(), alerts.clone());
             work.spawn(refresher.run(stop.clone()));
         }
-        work.spawn(relay_outbox(relay, database.clone(), stop));
-        let authenticator = Authenticator::hs256(&config.jwt_secret, clock);
+        work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
+        let authenticator = Authenticator::new(&config.token_keys, clock, stop);
         let desk = Arc::new(Desk {
             database: database.clone(),
             authenticator,

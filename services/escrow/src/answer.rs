@@ -19,10 +19,12 @@ use crate::error::EscrowError;
 pub(crate) async fn show_in_txn(txn: &Transaction<'_>, held: &HeldEscrow) -> Result<Value, EscrowError> {
     let escrow = &held.escrow;
     let id = escrow.terms.id.as_str();
-    let operations = list_operations_in_txn(txn, id).await?;
-    let entries = list_entries_in_txn(txn, id).await?;
     let accounts: Vec<&str> = escrow.recipients.iter().map(|of| of.account.as_str()).collect();
-    let known = find_accounts_in_txn(txn, &accounts).await?;
+    let (operations, entries, known) = tokio::try_join!(
+        list_operations_in_txn(txn, id),
+        list_entries_in_txn(txn, id),
+        find_accounts_in_txn(txn, &accounts)
+    )?;
     let amount = escrow.terms.split.amount();
     let parts = escrow.terms.split.parts().iter().zip(&escrow.recipients);
     let recipients = parts.zip(escrow.recipient_statuses());

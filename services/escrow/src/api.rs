@@ -205,7 +205,10 @@ pub(crate) fn post_withdraw_refund() -> Operation {
 }
 
 pub(crate) fn post_retry() -> Operation {
-    command("retryOperation", "Sends a refused call on without waiting.")
+    command(
+        "retryOperation",
+        "Sends a refused call on without waiting. One that happened twice is looked at again, once one of the two was undone.",
+    )
         .path("number", Schema::integer())
         .problem(400, &["path_malformed"])
 }

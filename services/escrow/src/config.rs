@@ -1,6 +1,6 @@
 //! What escrow is told: a database, a broker, Stripe, the mode, and how much may be refunded by itself.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET`, `RECONCILE_SECRET` (optional), `STRIPE_LIVEMODE`,
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, `RECONCILE_SECRET` (optional), `STRIPE_LIVEMODE`,
 //! `REFUND_BREAKER_MAX_COUNT` (50), `REFUND_BREAKER_MAX_AMOUNT` (`EUR:10000`), `STRIPE_SETTLEMENT_CURRENCIES` (optional), and those of
 //! Stripe's API ([`service_kit::config::StripeApi`]), whose key must be there.
 
@@ -11,7 +11,7 @@ use domain::escrow::breaker::Limits;
 use domain::escrow::terms::Settlement;
 use domain::money::Currency;
 use secrecy::SecretString;
-use service_kit::config::{Reader, StripeApi, shape};
+use service_kit::config::{Reader, StripeApi, TokenKeys, shape};
 use service_kit::secret::SharedSecret;
 use stripe_gateway::client::{ApiBase, ClientConfig};
 
@@ -23,7 +23,7 @@ pub struct EscrowConfig {
     /// The broker.
     pub amqp_url: SecretString,
     /// Checks the tokens of callers.
-    pub jwt_secret: SecretString,
+    pub token_keys: TokenKeys,
     /// Lets a scheduler start the time-out run.
     pub reconcile_secret: Option<SharedSecret>,
     /// Whether this installation handles real money; events of the other mode are never applied.
@@ -53,14 +53,14 @@ impl EscrowConfig {
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let run = TimeoutConfig::read_for(r, livemode);
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
-        let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let token_keys = TokenKeys::read(r);
         let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
         let settlement = r.optional("STRIPE_SETTLEMENT_CURRENCIES", currencies());
         let run = run?;
         Some(Self {
             database_url: run.database_url,
             amqp_url: amqp?.into(),
-            jwt_secret: jwt_secret?,
+            token_keys: token_keys?,
             reconcile_secret: reconcile_secret?.map(SharedSecret::new),
             livemode: livemode?,
             stripe: run.stripe,

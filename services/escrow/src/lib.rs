@@ -220,13 +220,13 @@ impl Escrow {
         work.spawn(waiting::work(decider, tuning.pace.waiting, stop.clone()));
         if tuning.has_timer {
             work.spawn(pool::secure(timeouts.clone(), tuning.pace.timer, stop.clone()));
-            work.spawn(pool::tick(timeouts.clone(), tuning.pace.timer, stop));
+            work.spawn(pool::tick(timeouts.clone(), tuning.pace.timer, stop.clone()));
         }
         let desk = Arc::new(Desk {
             runner,
             timeouts,
             settlement: config.settlement.clone(),
-            authenticator: Authenticator::hs256(&config.jwt_secret, clock),
+            authenticator: Authenticator::new(&config.token_keys, clock, stop),
             reconcile_secret: config.reconcile_secret.clone(),
         });
         Ok(Self {

@@ -1,10 +1,10 @@
 //! What retry is told: a database and a broker.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` and `RECONCILE_SECRET` (optional).
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL` and `RECONCILE_SECRET` (optional).
 
 use db::{Database, DatabaseConfig};
 use secrecy::SecretString;
-use service_kit::config::{Reader, shape};
+use service_kit::config::{Reader, TokenKeys, shape};
 use service_kit::secret::SharedSecret;
 
 /// The configuration of retry.
@@ -13,7 +13,7 @@ pub struct RetryConfig {
     /// Where the job finds its work.
     pub run: RunConfig,
     /// Checks the tokens of callers.
-    pub jwt_secret: SecretString,
+    pub token_keys: TokenKeys,
     /// Lets a scheduler start a run.
     pub reconcile_secret: Option<SharedSecret>,
 }
@@ -31,11 +31,11 @@ impl RetryConfig {
     /// Reads the variables of this module.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let run = RunConfig::read(r);
-        let jwt_secret = r.required("AUTH_JWT_SECRET", shape::own_secret());
+        let token_keys = TokenKeys::read(r);
         let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
         Some(Self {
             run: run?,
-            jwt_secret: jwt_secret?,
+            token_keys: token_keys?,
             reconcile_secret: reconcile_secret?.map(SharedSecret::new),
         })
     }

@@ -66,10 +66,10 @@ impl Retry {
             clock: clock.clone(),
         };
         let mut work = JoinSet::new();
-        work.spawn(hourly(runs.clone(), stop));
+        work.spawn(hourly(runs.clone(), stop.clone()));
         let desk = Arc::new(Desk {
             runs,
-            authenticator: Authenticator::hs256(&config.jwt_secret, clock),
+            authenticator: Authenticator::new(&config.token_keys, clock, stop),
             reconcile_secret: config.reconcile_secret.clone(),
         });
         Ok(Self {

@@ -123,7 +123,9 @@ pub async fn lock_escrow_in_txn(txn: &Transaction<'_>, id: &str, lock: Lock) -> 
     };
     let currency = Currency::parse(row.get("currency")).map_err(|_| corrupt(OPERATION, "currency"))?;
     let amount = Money::new(row.get("amount"), currency);
-    let loaded = load_recipients(txn, id).await?;
+    // The lock is held, so that these may go together.
+    let (loaded, disputes, jobs) =
+        tokio::try_join!(load_recipients(txn, id), load_disputes(txn, id), load_jobs(txn, id))?;
     let terms = Terms {
         id: EscrowId::parse(id).map_err(|_| corrupt(OPERATION, "id"))?,
         split: split(amount, row.get("fee"), &loaded)?,
@@ -139,7 +141,7 @@ pub async fn lock_escrow_in_txn(txn: &Transaction<'_>, id: &str, lock: Lock) -> 
             outside: row.get("refunded_outside"),
             ours: numbers(OPERATION, &row.get("refunded_ours"))?,
         },
-        disputes: load_disputes(txn, id).await?,
+        disputes,
         recipients: loaded.into_iter().map(|(recipient, _)| recipient).collect(),
         asked: Asked {
             release: row.get("asked_release"),
@@ -147,7 +149,7 @@ pub async fn lock_escrow_in_txn(txn: &Transaction<'_>, id: &str, lock: Lock) -> 
             cancel: row.get("asked_cancel"),
             secure: row.get("asked_secure"),
         },
-        jobs: load_jobs(txn, id).await?,
+        jobs,
         jobs_begun: u32::try_from(row.get::<_, i32>("jobs_begun")).map_err(|_| corrupt(OPERATION, "jobs_begun"))?,
         terms,
     };

@@ -72,8 +72,8 @@ pub(super) async fn load_recipients(txn: &Transaction<'_>, id: &str) -> Result<L
     const OPERATION: &str = "load_recipients";
     let sql = "SELECT account, amount, entitled, readiness, readiness_code, seen_at, written_off FROM escrow_recipients \
                WHERE escrow_id = $1 ORDER BY position";
-    let rows = query(txn, OPERATION, sql, &[&id]).await?;
-    let mut transfers = load_transfers(txn, id).await?;
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&id];
+    let (rows, mut transfers) = tokio::try_join!(query(txn, OPERATION, sql, &params), load_transfers(txn, id))?;
     let mut loaded = Vec::with_capacity(rows.len());
     for row in &rows {
         let account = AccountId::parse(row.get::<_, &str>(0)).map_err(|_| corrupt(OPERATION, "account"))?;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use reqwest::{Client, Method, Response};
 use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
+use service_kit::config::TokenKeys;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
 use service_kit::telemetry::Metrics;
@@ -58,7 +59,7 @@ impl Rig {
         let config = AdminConfig {
             database_url: db.service_url().into(),
             amqp_url: amqp_url.map_or_else(|| broker.amqp_url(), str::to_owned).into(),
-            auth_jwt_secret: JWT_SECRET.to_owned().into(),
+            token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
             livemode: false,
         };
         let stop = CancellationToken::new();

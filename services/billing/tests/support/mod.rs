@@ -32,6 +32,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
+use service_kit::config::TokenKeys;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
 use service_kit::openapi::check_answer;
@@ -298,7 +299,7 @@ fn start(
     let config = BillingConfig {
         database_url: db.service_url().into(),
         amqp_url: broker.amqp_url().into(),
-        jwt_secret: JWT_SECRET.to_owned().into(),
+        token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
         livemode: false,
         binding,
         stripe,

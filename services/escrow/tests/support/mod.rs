@@ -29,6 +29,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_kit::auth::{Claims, Role, sign};
 use service_kit::clock::Clock;
+use service_kit::config::TokenKeys;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
 use service_kit::openapi::check_answer;
@@ -385,7 +386,7 @@ pub fn config(database_url: String, amqp_url: String, stripe: &str) -> EscrowCon
     EscrowConfig {
         database_url: database_url.into(),
         amqp_url: amqp_url.into(),
-        jwt_secret: JWT_SECRET.to_owned().into(),
+        token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
         reconcile_secret: None,
         livemode: false,
         stripe: ClientConfig {
