@@ -21,7 +21,9 @@ const AT_ONCE: usize = 16;
 const SELLERS: usize = 20;
 /// Minor units of an escrow, and what of it is transferred.
 const AMOUNT: i64 = 10_000;
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// No event has been decided for so long: what was told of the payments has been heard.
+const QUIET: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long bare calls are made.
 const BARE: Duration = Duration::from_secs(4);
@@ -81,6 +83,7 @@ impl Market {
             .try_collect()
             .await?;
         until(stage, &ids, "held").await?;
+        quiet(stage).await?;
         stage.checkpoint().await?;
         Ok(ids)
     }
@@ -243,6 +246,20 @@ async fn until(stage: &Stage, ids: &[String], status: &str) -> anyhow::Result<()
             );
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until no event is left that was told before: a release is measured by itself.
+async fn quiet(stage: &Stage) -> anyhow::Result<()> {
+    let mut known = -1;
+    loop {
+        let sql = "SELECT count(*) FROM billing_events";
+        let decided: i64 = stage.sql.query_one(sql, &[]).await.context("counting events")?.get(0);
+        if decided == known {
+            return Ok(());
+        }
+        known = decided;
+        tokio::time::sleep(QUIET).await;
     }
 }
 
