@@ -9,10 +9,13 @@ mod api;
 mod events;
 mod refusal;
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use actix_web::web;
 use db::Database;
+use serde::{Deserialize, Deserializer};
 use service_kit::auth::{Authenticator, Principal, Role};
 use service_kit::clock::Clock;
 use service_kit::http::{Place, Routes};
@@ -56,6 +59,18 @@ impl Desk {
                 }
             }
         }
+    }
+}
+
+/// A parameter after the question mark; one without a value, as forms send it, is not given.
+fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    match Option::<String>::deserialize(deserializer)?.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
     }
 }
 

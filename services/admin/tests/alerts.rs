@@ -88,6 +88,12 @@ async fn a_cause_that_comes_back_after_it_was_resolved_is_a_new_row() {
     assert_eq!(listed("?resolved=true").await, [first.as_str()]);
     assert_eq!(listed("?severity=critical").await, Vec::<String>::new());
     assert_eq!(listed("").await.len(), 2);
+    assert_eq!(
+        listed("?severity=&resolved=&limit=").await.len(),
+        2,
+        "as a form sends what is not chosen"
+    );
+    assert_eq!(listed("?severity=&resolved=false").await, [second.as_str()]);
     rig.stop().await;
 }
 

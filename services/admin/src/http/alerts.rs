@@ -11,16 +11,20 @@ use service_kit::auth::Principal;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
-use super::{Desk, next_page, page_limit};
+use super::{Desk, given, next_page, page_limit};
 
 const PATH: &str = "/api/admin/billing-alerts";
 
 /// What may stand after the question mark.
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
+    #[serde(default, deserialize_with = "given")]
     severity: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     resolved: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     limit: Option<i64>,
+    #[serde(default, deserialize_with = "given")]
     offset: Option<i64>,
 }
 

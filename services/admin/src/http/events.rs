@@ -9,19 +9,25 @@ use serde_json::json;
 use service_kit::auth::Principal;
 
 use super::refusal::Refusal;
-use super::{Desk, next_page, page_limit};
+use super::{Desk, given, next_page, page_limit};
 
 const PATH: &str = "/api/admin/events";
 
 /// What may stand after the question mark.
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
+    #[serde(default, deserialize_with = "given")]
     r#type: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     outcome: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     status: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     client_id: Option<String>,
     /// The end of the page before, as its `Link` said.
+    #[serde(default, deserialize_with = "given")]
     before: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     limit: Option<i64>,
 }
 
