@@ -3,7 +3,7 @@
 
 use bus::{ALERT_TYPE, AlertMessage, headers, topology};
 use chrono::{DateTime, Utc};
-use db::billing::inbox::WaitingEvent;
+use db::billing::waiting::WaitingEvent;
 use db::outbox::NewOutboxRow;
 use domain::alert::Alert;
 use domain::billing::decision::Transition;

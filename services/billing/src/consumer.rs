@@ -73,11 +73,6 @@ impl BatchHandler for Decider {
 }
 
 impl Decider {
-    /// Stripe answers again.
-    pub(crate) fn ask_again(&self) {
-        self.hydrator.ask_again();
-    }
-
     /// Decides a batch in one transaction, and starts over where another consumer was faster.
     pub(crate) async fn decide(
         &self,

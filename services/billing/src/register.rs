@@ -1,9 +1,9 @@
 //! The use case behind `PUT /api/clients/{client_id}`: our side says what was agreed with a client.
 
 use db::billing::clients::{ClientRow, find_client};
-use db::billing::inbox::{find_waiting_events_in_txn, reopen_rejections_in_txn};
 use db::billing::owners::{client_name, customer_name, lock_names_in_txn, session_name};
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
+use db::billing::waiting::{find_waiting_events_in_txn, reopen_rejections_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, in_txn};
 use domain::billing::contract::PaymentSource;

@@ -9,11 +9,10 @@
 
 mod support;
 
-use domain::billing::authority::Binding;
 use serde_json::json;
 use service_kit::clock::Clock;
-use support::events::{Payer, T0};
-use support::{Event, SOON, Shop, World, in_own_world, in_world_with_stripe, unique};
+use support::events::{Payer, T0, thin};
+use support::{Event, SOON, Shop, World, in_world_with_stripe, unique};
 use testkit::eventually;
 
 const LOOK: &str = "SELECT count(*) FROM billing_subscriptions WHERE undecided";
@@ -26,23 +25,6 @@ async fn owner(world: &World, shop: &Shop) -> Payer {
         client,
         customer: shop.customer.clone(),
         subscription: shop.subscription.clone(),
-    }
-}
-
-/// A thin event as Stripe sends it: the type of the snapshot with `v1.` before it, a time as text, and no object.
-fn thin(kind: &str, object: &str, url: &str) -> Event {
-    let created = Clock::System.now();
-    let event = json!({
-        "id": unique("evt_thin"), "object": "v2.core.event", "type": format!("v1.{kind}"), "livemode": false,
-        "created": created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), "context": null, "reason": null,
-        "related_object": {"id": url.rsplit('/').next(), "type": object, "url": url}
-    });
-    Event {
-        id: event["id"].as_str().unwrap().to_owned(),
-        kind: event["type"].as_str().unwrap().to_owned(),
-        created: created.timestamp(),
-        body: event.to_string(),
-        endpoint: "platform",
     }
 }
 
@@ -142,23 +124,6 @@ fn a_thin_event_that_leads_nowhere_is_decided_or_parked_with_a_reason() {
         }
         let silent = thin("customer.updated", "customer", "/v1/customers/cus_1");
         assert_eq!(world.decide_direct(&silent).await.reason, "no_effect_on_state");
-    });
-}
-
-#[test]
-fn without_a_key_a_thin_event_waits_and_parks_nothing() {
-    in_own_world(Binding::FirstUse, async |world| {
-        let event = thin(
-            "customer.subscription.updated",
-            "subscription",
-            "/v1/subscriptions/sub_1",
-        );
-        let row = world.decide(&event).await;
-        assert_eq!(
-            (row.status.as_str(), row.outcome.as_str(), row.reason.as_str()),
-            ("waiting", "waiting", "object_not_read")
-        );
-        assert_eq!(world.broker.ready("billing.events.parked").await, Some(0));
     });
 }
 

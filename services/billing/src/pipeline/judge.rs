@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use db::billing::clients::LastEvent;
-use db::billing::inbox::KnownEvent;
+use db::billing::inbox::{KnownEvent, ReadAgain};
 use db::billing::owners::{NewBinding, Owner, charge_name, client_name, customer_name, object_name, session_name};
 use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
@@ -16,7 +16,8 @@ use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
 use crate::announcement::{self, StateChange};
-use crate::reading::{Content, Reading, Says, Source, Statement};
+use crate::backoff;
+use crate::reading::{Asked, Content, Pointer, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(super) struct Judged<'m> {
     pub(super) org: Option<String>,
     /// The names of what it waits for, with blanks between them.
     pub(super) waiting_for: Option<String>,
+    pub(super) read_again: Option<ReadAgain>,
     pub(super) details: Value,
 }
 
@@ -99,6 +101,7 @@ impl<'m> Judge<'m> {
             client: None,
             org: None,
             waiting_for: None,
+            read_again: None,
             details: json!({}),
         };
         match &event.reading.content {
@@ -116,12 +119,26 @@ impl<'m> Judge<'m> {
             Content::Pointer(pointer) => {
                 judged.decision = Decision::waiting(Reason::ObjectNotRead);
                 judged.waiting_for = Some(object_name(&pointer.url));
+                judged.read_again = Some(self.read_again(pointer, event));
             }
             Content::Statement(statement) => self.judge(statement, &mut judged),
         }
         let decision = judged.decision;
         self.judged.push(judged);
         decision
+    }
+
+    /// When the object of a thin event is asked for again. Where it was asked for in vain that is later each time, for this event alone.
+    fn read_again(&self, pointer: &Pointer, event: &Open<'m>) -> ReadAgain {
+        let before = event.earlier.map_or(0, |earlier| earlier.read_failures);
+        let (failures, in_a_row) = match pointer.asked {
+            Asked::NotYet => (before, 0),
+            Asked::InVain => (before.saturating_add(1), before.saturating_add(1)),
+        };
+        ReadAgain {
+            failures,
+            at: self.rules.now + backoff::pause(&event.reading.event_id, in_a_row),
+        }
     }
 
     fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {

@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use db::billing::charges::{upsert_charges_in_txn, upsert_disputes_in_txn, upsert_refunds_in_txn};
 use db::billing::clients::{ClientRow, update_clients_in_txn};
 use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
-use db::billing::inbox::{
-    DecidedEvent, EventKey, count_repeats_in_txn, find_waiting_events_in_txn, insert_events_in_txn,
-    update_events_in_txn,
-};
+use db::billing::inbox::{DecidedEvent, EventKey, count_repeats_in_txn, insert_events_in_txn, update_events_in_txn};
 use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
 use db::billing::registers::{update_subscriptions_in_txn, upsert_subscriptions_in_txn};
 use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn};
+use db::billing::waiting::find_waiting_events_in_txn;
 use db::outbox::insert_outbox_in_txn;
 use db::{DbError, TransactError as _, Transaction};
 use domain::billing::decision::Guard;
@@ -208,6 +206,7 @@ fn decided_event<'j>(judged: &'j Judged<'_>) -> DecidedEvent<'j> {
         client: judged.client.as_deref(),
         org: judged.org.as_deref().filter(|_| judged.is_the_clients_own()),
         waiting_for: judged.waiting_for.as_deref(),
+        read_again: judged.read_again,
         deliveries: judged.deliveries,
     }
 }

@@ -66,6 +66,24 @@ pub(crate) struct Pointer {
     pub(crate) url: String,
     /// The event's `created`.
     pub(crate) at: UnixSeconds,
+    /// Whether Stripe was asked for it.
+    pub(crate) asked: Asked,
+}
+
+/// Whether Stripe was asked for an object that is still to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// There was no time, no key, or no use in asking just then.
+    NotYet,
+    /// It gave no answer that counts.
+    InVain,
+}
+
+impl Pointer {
+    /// The kind of the object: its URL without the id, such as `/v1/charges`.
+    pub(crate) fn kind(&self) -> &str {
+        self.url.rsplit_once('/').map_or("", |(kind, _)| kind)
+    }
 }
 
 /// What an event says.
@@ -193,7 +211,12 @@ fn thin(body: &[u8], rule: Rule, at: UnixSeconds) -> Content {
     }
     match related_url(body) {
         Ok(Some(url)) => match Related::parse(&url) {
-            Ok(_) => Content::Pointer(Pointer { rule, url, at }),
+            Ok(_) => Content::Pointer(Pointer {
+                rule,
+                url,
+                at,
+                asked: Asked::NotYet,
+            }),
             Err(error) => Content::Unreadable(format!("related_object: {error}")),
         },
         Ok(None) => Content::Unreadable(describe(&Unreadable::Missing("related_object.url"))),
