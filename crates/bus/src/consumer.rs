@@ -50,6 +50,12 @@ pub trait BatchHandler: Send + Sync + 'static {
     /// One verdict per message, in the same order, or an error for the batch as a whole. Called with a single message
     /// when a batch is taken apart, and again for messages that were seen before: repeats are normal.
     fn handle(&self, batch: &[Incoming]) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
+
+    /// Called before a message is parked because no attempt is left, so that whoever looks for it elsewhere than in the parking place finds
+    /// it. The message is parked whatever comes of this, and after a crash in between it is called again.
+    fn gave_up(&self, _message: &Incoming, _reason: &str) -> impl Future<Output = Result<(), BatchError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// What to consume, and how.
@@ -198,7 +204,7 @@ async fn consume<H: BatchHandler>(
         let messages = batch.into_iter().map(Incoming::take).collect::<Arc<[Incoming]>>();
         let work = async {
             let verdicts = attempt::judge(handler, &messages, &settler).await;
-            settler.settle(&channel, &tags, &messages, verdicts).await
+            settler.settle(handler, &channel, &tags, &messages, verdicts).await
         };
         tokio::select! {
             biased;

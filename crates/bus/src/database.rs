@@ -79,6 +79,10 @@ impl<H: BatchHandler> BatchHandler for DatabaseWatch<H> {
         }
         judged
     }
+
+    async fn gave_up(&self, message: &Incoming, reason: &str) -> Result<(), BatchError> {
+        self.handler.gave_up(message, reason).await
+    }
 }
 
 impl<H> DatabaseWatch<H> {

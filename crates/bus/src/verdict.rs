@@ -113,8 +113,10 @@ pub(crate) enum Settlement {
         failed_attempts: u32,
         reason: String,
     },
-    /// It is published to the parking queue.
+    /// It is published to the parking queue: the handler wants it so.
     Park { attempts: u32, reason: String },
+    /// It is published to the parking queue, and the handler is told that no attempt is left.
+    GiveUp { attempts: u32, reason: String },
 }
 
 /// The one rule: what a verdict means for a message that has failed so often before.
@@ -137,7 +139,7 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
                 failed_attempts: attempts,
                 reason,
             },
-            None => Settlement::Park {
+            None => Settlement::GiveUp {
                 attempts,
                 reason: format!("no attempt left: {reason}"),
             },
@@ -220,14 +222,14 @@ mod tests {
         };
         assert_eq!(settlement(retry(), 0, &family), delay("q.retry.1s", 1));
         assert_eq!(settlement(retry(), 4, &family), delay("q.retry.10m", 5));
-        let parked = Settlement::Park {
+        let parked = Settlement::GiveUp {
             attempts: 6,
             reason: "no attempt left: why".to_owned(),
         };
         assert_eq!(settlement(retry(), 5, &family), parked);
         assert!(matches!(
             settlement(retry(), u32::MAX, &family),
-            Settlement::Park { attempts: u32::MAX, .. }
+            Settlement::GiveUp { attempts: u32::MAX, .. }
         ));
         assert_eq!(settlement(Verdict::Done, 3, &family), Settlement::Finish);
     }

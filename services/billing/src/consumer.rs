@@ -70,6 +70,19 @@ impl BatchHandler for Decider {
         }
         Ok(verdicts)
     }
+
+    /// Writes down that an event is parked, so that the archive and the client's timeline know of it. Deciding it after a replay replaces
+    /// this. What is no event has no place in the archive.
+    async fn gave_up(&self, message: &Incoming, reason: &str) -> Result<(), BatchError> {
+        let now = self.clock.now();
+        let Ok(reading) = read(message, self.livemode, now) else {
+            return Ok(());
+        };
+        let reading = [reading.given_up(reason.to_owned())];
+        let report = self.decide(&reading, now).await.map_err(|error| batch_error(&error))?;
+        count(reading.iter().zip(&report.decisions), now);
+        Ok(())
+    }
 }
 
 impl Decider {

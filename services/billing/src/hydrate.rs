@@ -54,7 +54,7 @@ impl Hydrator {
             .enumerate()
             .filter_map(|(place, reading)| match &reading.content {
                 Content::Pointer(pointer) => Some((place, pointer.clone())),
-                Content::Ignored(..) | Content::Unreadable(_) | Content::Statement(_) => None,
+                Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) | Content::Statement(_) => None,
             })
             .collect();
         if pointers.is_empty() {

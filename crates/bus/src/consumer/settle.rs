@@ -8,15 +8,19 @@ use domain::alert::{Alert, AlertKind};
 use futures_util::future::join_all;
 use lapin::options::BasicAckOptions;
 use lapin::{Channel, Connection};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::ConsumerSpec;
+use super::{BatchHandler, ConsumerSpec};
 use crate::alerts::AlertRaiser;
 use crate::connection::Backoff;
 use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, RETRY_REASON};
 use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::verdict::{Settlement, Verdict, ack_plan, settlement};
+
+/// How long a handler may take to record that no attempt at a message is left.
+const GAVE_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a whole batch was settled.
 pub(super) enum Settled {
@@ -88,8 +92,9 @@ impl<'a> Settler<'a> {
     }
 
     /// Publishes what has to be published, then acks what is settled: the whole batch with one ack where possible.
-    pub(super) async fn settle(
+    pub(super) async fn settle<H: BatchHandler>(
         &self,
+        handler: &Arc<H>,
         channel: &Channel,
         tags: &[u64],
         messages: &[Incoming],
@@ -99,7 +104,7 @@ impl<'a> Settler<'a> {
             messages
                 .iter()
                 .zip(verdicts)
-                .map(|(message, verdict)| self.carry_out(message, verdict)),
+                .map(|(message, verdict)| self.carry_out(handler, message, verdict)),
         )
         .await;
         let plan = ack_plan(tags.iter().copied().zip(settled.iter().copied()));
@@ -118,7 +123,7 @@ impl<'a> Settler<'a> {
     }
 
     /// Does what the verdict asks for, and says whether the message may be acked.
-    async fn carry_out(&self, message: &Incoming, verdict: Option<Verdict>) -> bool {
+    async fn carry_out<H: BatchHandler>(&self, handler: &Arc<H>, message: &Incoming, verdict: Option<Verdict>) -> bool {
         let Some(verdict) = verdict else { return false };
         let family = &self.spec.family;
         let (outcome, settled) = match settlement(verdict, message.failed_attempts(), family) {
@@ -139,11 +144,30 @@ impl<'a> Settler<'a> {
             Settlement::Park { attempts, reason } => {
                 (&self.counters.parked, self.park(message, attempts, &reason).await)
             }
+            Settlement::GiveUp { attempts, reason } => {
+                self.tell_handler(handler, message, &reason).await;
+                (&self.counters.parked, self.park(message, attempts, &reason).await)
+            }
         };
         if settled {
             outcome.increment(1);
         }
         settled
+    }
+
+    /// Lets the handler leave a record, in a task of its own and for so long only: parking does not hang on it.
+    async fn tell_handler<H: BatchHandler>(&self, handler: &Arc<H>, message: &Incoming, reason: &str) {
+        let mut task = JoinSet::new();
+        let (handler, given_up, why) = (Arc::clone(handler), message.clone(), reason.to_owned());
+        task.spawn(async move { handler.gave_up(&given_up, &why).await });
+        let problem = match tokio::time::timeout(GAVE_UP_TIMEOUT, task.join_next()).await {
+            Ok(Some(Ok(Ok(())))) | Ok(None) => return,
+            Ok(Some(Ok(Err(error)))) => error.to_string(),
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(_) => format!("took longer than {GAVE_UP_TIMEOUT:?}"),
+        };
+        let message_id = &message.message_id;
+        tracing::error!(queue = self.queue(), %message_id, %problem, "a message that is parked could not be recorded");
     }
 
     async fn park(&self, message: &Incoming, attempts: u32, reason: &str) -> bool {

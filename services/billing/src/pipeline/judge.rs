@@ -10,6 +10,7 @@ use domain::alert::{Alert, AlertKind};
 use domain::billing::authority::{Authority, BoundBy, Claim, NamedBy, WaitingFor, judge};
 use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
+use domain::ids::CustomerId;
 use serde_json::{Value, json};
 
 use super::charges::ChargeRows;
@@ -17,7 +18,7 @@ use super::known::Known;
 use super::{Open, Rules};
 use crate::announcement::{self, StateChange};
 use crate::backoff;
-use crate::reading::{Asked, Content, Pointer, Reading, Says, Source, Statement};
+use crate::reading::{Asked, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.
 #[derive(Debug)]
@@ -107,10 +108,13 @@ impl<'m> Judge<'m> {
         match &event.reading.content {
             Content::Ignored(reason, customer) => {
                 judged.decision = Decision::ignored(*reason);
-                let owner = customer.as_ref().and_then(|of| self.known.customers.get(of.as_str()));
-                if let Some(Owner { client, org }) = owner {
-                    (judged.client, judged.org) = (Some(client.clone()), Some(org.clone()));
-                }
+                self.file_under_owner(customer.as_ref(), &mut judged);
+            }
+            Content::GaveUp(GaveUp { why, customer, named }) => {
+                judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::AttemptsUsedUp);
+                judged.details = json!({ "problem": why });
+                judged.client = named.as_ref().map(ToString::to_string);
+                self.file_under_owner(customer.as_ref(), &mut judged);
             }
             Content::Unreadable(why) => {
                 judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::Unreadable);
@@ -126,6 +130,14 @@ impl<'m> Judge<'m> {
         let decision = judged.decision;
         self.judged.push(judged);
         decision
+    }
+
+    /// Puts what is not about a client into the timeline of the client that its customer belongs to.
+    fn file_under_owner(&self, customer: Option<&CustomerId>, judged: &mut Judged<'m>) {
+        let owner = customer.and_then(|of| self.known.customers.get(of.as_str()));
+        if let Some(Owner { client, org }) = owner {
+            (judged.client, judged.org) = (Some(client.clone()), Some(org.clone()));
+        }
     }
 
     /// When the object of a thin event is asked for again. Where it was asked for in vain that is later each time, for this event alone.

@@ -95,8 +95,18 @@ pub(crate) enum Content {
     Ignored(Reason, Option<CustomerId>),
     /// It cannot be read; why.
     Unreadable(String),
+    /// It could not be decided however often that was tried.
+    GaveUp(GaveUp),
     /// A fact, and who it says it is about.
     Statement(Box<Statement>),
+}
+
+/// Why an event could not be decided, and who it says it is about.
+#[derive(Debug)]
+pub(crate) struct GaveUp {
+    pub(crate) why: String,
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) named: Option<ClientId>,
 }
 
 /// A fact, and who it says it is about.
@@ -156,6 +166,22 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
         payload,
         content,
     })
+}
+
+impl Reading<'_> {
+    /// The same event as one that could not be decided.
+    pub(crate) fn given_up(self, why: String) -> Self {
+        let (customer, named) = match self.content {
+            Content::Statement(statement) => (statement.customer, statement.named),
+            Content::Ignored(_, customer) => (customer, None),
+            Content::GaveUp(gave_up) => (gave_up.customer, gave_up.named),
+            Content::Pointer(_) | Content::Unreadable(_) => (None, None),
+        };
+        Self {
+            content: Content::GaveUp(GaveUp { why, customer, named }),
+            ..self
+        }
+    }
 }
 
 fn describe(error: &Unreadable) -> String {
