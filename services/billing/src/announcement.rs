@@ -74,6 +74,7 @@ pub(crate) fn decide_again(event: WaitingEvent) -> NewOutboxRow {
         headers: json!({
             headers::ENDPOINT: event.endpoint,
             headers::RECEIVED_AT: event.received_at.to_rfc3339(),
+            headers::AGAIN: true,
         }),
         payload: event.payload,
     }

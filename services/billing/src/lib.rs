@@ -20,6 +20,7 @@ mod pipeline;
 mod reading;
 mod refresh;
 mod register;
+mod releases;
 mod waits;
 
 use std::sync::Arc;
@@ -145,6 +146,11 @@ impl Billing {
         };
         let mut work = JoinSet::new();
         work.spawn(waits.run(stop.clone()));
+        work.spawn(releases::send_released(
+            database.clone(),
+            Arc::clone(&nudge),
+            stop.clone(),
+        ));
         for _ in 0..CONSUMERS {
             work.spawn(consume(spec.clone(), handler.clone(), stop.clone()));
         }

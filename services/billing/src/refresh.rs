@@ -3,7 +3,7 @@
 //! Three things are looked for, and nothing else is ever asked of Stripe here:
 //! - thin events whose object could not be read: each goes back into billing's queue when its time has come;
 //! - subscriptions whose last observations differ within one second;
-//! - charges that a refund or a dispute speaks of and that no event has shown.
+//! - charges that a refund or a dispute speaks of and that no event has shown; once, until the customer or the client that it is of changes.
 //!
 //! What was read goes through the same pipeline as an event, under the same locks and guards, as one more observation. It is not an
 //! event, so it has no row in the archive; the timeline tells of it where it changed something. A round takes no input and can be

@@ -61,7 +61,12 @@ fn an_event_whose_attempts_are_used_up_is_on_record_once_and_a_replay_replaces_t
         let broker = BrokerConfig::new(world.broker.amqp_url(), "test");
         let replayed = parked::replay(&broker, &world.publisher, topology::BILLING_EVENTS, &Which::All).await;
         assert_eq!(replayed.unwrap(), 2);
-        assert_eq!(world.decided(&event.id).await.outcome, "applied");
+        let row = world.decided(&event.id).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.deliveries),
+            ("applied", 1),
+            "a replay is no delivery"
+        );
         assert_eq!(world.state(&payer.client).await, "ACTIVE");
         let timeline = world.timeline(&payer.client).await;
         let told: Vec<String> = timeline.iter().map(support::Decided::short).collect();

@@ -9,6 +9,8 @@
 
 mod support;
 
+use db::billing::waiting::find_unknown_charges;
+use db::{Database, DatabaseConfig};
 use serde_json::json;
 use service_kit::clock::Clock;
 use support::events::{Payer, T0, thin};
@@ -261,5 +263,45 @@ fn stripe_is_not_asked_about_what_events_decide() {
         assert_eq!(world.decide(&thin).await.status, "waiting", "the fault is there");
         let alerts = world.alerts(1).await;
         assert_eq!(alerts[0]["kind"], "stripe_api_failure");
+    });
+}
+
+#[test]
+fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_until_the_contract_changes() {
+    in_world_with_stripe(async |world, shop| {
+        let contract =
+            |source: &str| json!({"org_id": "org_1", "payment_source": source, "stripe_customer_id": shop.customer});
+        assert_eq!(world.put("manual", &contract("MANUAL")).await.0, 201);
+        let charge = shop.get("/v1/charges").await["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let payer = Payer {
+            client: "manual".to_owned(),
+            customer: shop.customer.clone(),
+            subscription: shop.subscription.clone(),
+        };
+        let refund = payer
+            .refund("created", T0, "re_manual", "succeeded")
+            .with_object(json!({"charge": charge}));
+        assert_eq!(world.decide(&refund).await.reason, "charge_unknown");
+        eventually(SOON, || async {
+            world.count("billing_events", "read_again_at = 'infinity'").await == 1
+        })
+        .await;
+        // Nothing is left to be read, by whoever looks next.
+        let database = Database::open(&DatabaseConfig::new(world.db.service_url().into(), "test")).unwrap();
+        let unknown = find_unknown_charges(&database.conn().await.unwrap(), 25, &[])
+            .await
+            .unwrap();
+        assert_eq!(unknown, [""; 0]);
+        assert_eq!(world.row(&refund.id).await.status, "waiting");
+
+        assert_eq!(world.put("manual", &contract("STRIPE")).await.0, 200);
+        let row = world.decided(&refund.id).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.client.as_deref()),
+            ("applied", Some("manual"))
+        );
     });
 }

@@ -47,7 +47,7 @@ pub struct DecidedEvent<'a> {
     pub waiting_for: Option<&'a str>,
     /// When its object is to be read again, where it waits for one.
     pub read_again: Option<ReadAgain>,
-    /// How often it came in this batch.
+    /// How often Stripe delivered it in this batch. A new event was delivered at least once, be it that the message of it was lost.
     pub deliveries: i32,
 }
 
@@ -117,7 +117,8 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
                    waiting_client, deliveries, read_failures, read_again_at) \
                SELECT id, 'billing', created, type, endpoint, account, api_version, livemode, received_at, payload, status, \
                    outcome, guard, reason, client_id, org_id, string_to_array(waiting_for, ' '), \
-                   substring(waiting_for FROM 'customer:([^ ]*)'), substring(waiting_for FROM 'client:([^ ]*)'), deliveries, \
+                   substring(waiting_for FROM 'customer:([^ ]*)'), substring(waiting_for FROM 'client:([^ ]*)'), \
+                   greatest(deliveries, 1), \
                    read_failures, read_again_at \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
                    $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], \

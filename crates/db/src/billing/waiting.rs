@@ -5,7 +5,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use domain::billing::decision::Reason;
 use tokio_postgres::types::ToSql;
 
-use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, OBJECT_PREFIX, client_name};
+use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, OBJECT_PREFIX, charge_name, client_name};
 use super::{execute, plan_by_index_in_txn, query};
 use crate::DbError;
 use crate::error::During as _;
@@ -27,17 +27,16 @@ pub struct WaitingEvent {
     pub payload: String,
 }
 
-/// The events that wait for one of these names, oldest first. The caller holds the names' locks (see
-/// [`super::owners::lock_names_in_txn`]), so that none is set aside meanwhile.
+/// Marks the events that wait for one of these names, to be decided again by and by ([`take_released_events_in_txn`]), and answers how many
+/// there are. The caller holds the names' locks (see [`super::owners::lock_names_in_txn`]), so that none is set aside meanwhile.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String]) -> Result<Vec<WaitingEvent>, DbError> {
+pub async fn release_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String]) -> Result<u64, DbError> {
     // The previous version writes what an event waits for into two columns of their own.
-    let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
+    let sql = "UPDATE billing_events SET read_again_at = '-infinity' \
                WHERE consumer = 'billing' AND status = 'waiting' AND payload IS NOT NULL \
-                   AND (waiting_for && $1 OR waiting_customer = ANY ($2) OR waiting_client = ANY ($3)) \
-               ORDER BY created, stripe_event_id";
+                   AND (waiting_for && $1 OR waiting_customer = ANY ($2) OR waiting_client = ANY ($3))";
     let of_kind = |prefix| {
         names
             .iter()
@@ -46,7 +45,24 @@ pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String])
     };
     let (customers, clients) = (of_kind(CUSTOMER_PREFIX), of_kind(CLIENT_PREFIX));
     plan_by_index_in_txn(txn).await?;
-    let rows = query(txn, "find_waiting_events", sql, &[&names, &customers, &clients]).await?;
+    execute(txn, "release_waiting_events", sql, &[&names, &customers, &clients]).await
+}
+
+/// Takes events that were released, at most `limit`, oldest first, to be sent back: each once, until it has been looked at again.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn take_released_events_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Vec<WaitingEvent>, DbError> {
+    let sql = "WITH taken AS ( \
+                   UPDATE billing_events AS e SET read_again_at = NULL \
+                   FROM (SELECT stripe_event_id, created FROM billing_events \
+                         WHERE consumer = 'billing' AND status = 'waiting' AND read_again_at = '-infinity' \
+                             AND payload IS NOT NULL ORDER BY created, stripe_event_id LIMIT $1 FOR UPDATE SKIP LOCKED) AS w \
+                   WHERE e.stripe_event_id = w.stripe_event_id AND e.created = w.created AND e.consumer = 'billing' \
+                   RETURNING e.stripe_event_id, e.created, e.type, e.endpoint, e.received_at, e.payload) \
+               SELECT * FROM taken ORDER BY created, stripe_event_id";
+    plan_by_index_in_txn(txn).await?;
+    let rows = query(txn, "take_released_events", sql, &[&limit]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
@@ -129,6 +145,7 @@ pub async fn find_unknown_charges(
 ) -> Result<Vec<String>, DbError> {
     let sql = "SELECT substr(name, length($1) + 1) FROM billing_events, unnest(waiting_for) AS name \
                WHERE consumer = 'billing' AND status = 'waiting' AND reason = $3 AND starts_with(name, $1) \
+                   AND read_again_at IS DISTINCT FROM 'infinity' \
                    AND NOT substr(name, length($1) + 1) = ANY ($4) \
                    AND NOT EXISTS (SELECT 1 FROM billing_charges WHERE stripe_charge_id = substr(name, length($1) + 1)) \
                GROUP BY name ORDER BY random() LIMIT $2";
@@ -138,6 +155,20 @@ pub async fn find_unknown_charges(
         .await
         .during("find_unknown_charges")?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Leaves a charge alone that was read and may not speak: what waits for it waits for these names as well, which may change that, and
+/// [`find_unknown_charges`] does not find it before.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn leave_charge_alone_in_txn(txn: &Transaction<'_>, charge: &str, names: &[String]) -> Result<u64, DbError> {
+    let sql = "UPDATE billing_events SET read_again_at = 'infinity', waiting_for = waiting_for || $2 \
+               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $3 AND waiting_for && ARRAY[$1] \
+                   AND read_again_at IS DISTINCT FROM 'infinity'";
+    let (name, reason) = (charge_name(charge), Reason::ChargeUnknown.as_str());
+    plan_by_index_in_txn(txn).await?;
+    execute(txn, "leave_charge_alone", sql, &[&name, &names, &reason]).await
 }
 
 /// Makes the events of a client wait again that its contract no longer speaks against: those rejected for their price, and those

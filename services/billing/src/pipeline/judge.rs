@@ -77,6 +77,8 @@ pub(super) struct Judge<'m> {
     pub(super) payments: Vec<PaymentRow>,
     pub(super) charges: ChargeRows,
     pub(super) outbox: Vec<NewOutboxRow>,
+    /// Charges that were read from Stripe and may not speak, with the names that may change that.
+    pub(super) left_alone: Vec<(String, Vec<String>)>,
 }
 
 impl<'m> Judge<'m> {
@@ -89,6 +91,7 @@ impl<'m> Judge<'m> {
             payments: Vec::new(),
             charges: ChargeRows::default(),
             outbox: Vec::new(),
+            left_alone: Vec::new(),
         }
     }
 
@@ -108,6 +111,7 @@ impl<'m> Judge<'m> {
         match &event.reading.content {
             Content::Ignored(reason, customer) => {
                 judged.decision = Decision::ignored(*reason);
+                judged.details = found_of_ignored(event.reading, customer.as_ref());
                 self.file_under_owner(customer.as_ref(), &mut judged);
             }
             Content::GaveUp(GaveUp { why, customer, named }) => {
@@ -204,8 +208,10 @@ impl<'m> Judge<'m> {
         judged.org = named
             .and_then(|named| self.known.clients.get(named.as_str()))
             .map(|held| held.row.org_id.clone());
-        judged.waiting_for = Some(waiting_for(statement, what).join(" "));
+        let names = waiting_for(statement, what);
+        judged.waiting_for = Some(names.join(" "));
         judged.details = found(statement);
+        self.leave_alone(statement, judged.reading, names);
         if let Says::OfCharge(fact) = &statement.says {
             self.alert_charge(fact, judged);
         }
@@ -226,6 +232,9 @@ impl<'m> Judge<'m> {
             judged.details = self.expected_and_found(statement, judged.reading, victim);
         }
         judged.client = Some(victim.to_owned());
+        let customer = statement.customer.as_ref().map(|of| customer_name(of.as_str()));
+        let names = customer.into_iter().chain([client_name(victim)]);
+        self.leave_alone(statement, judged.reading, names.collect());
         if suspicious {
             let summary = format!("An event claims to pay for client {victim}, and may not: {reason}.");
             let alert = Alert::new(AlertKind::SpoofedMetadata, victim, summary)
@@ -234,6 +243,13 @@ impl<'m> Judge<'m> {
                 .with("customer", statement.customer.as_ref().map_or("", AsRef::as_ref))
                 .with("reason", reason);
             self.outbox.push(announcement::alert(alert, self.rules.now));
+        }
+    }
+
+    /// A charge that was read because something waits for it and that may not speak is not read again before one of these names changes.
+    fn leave_alone(&mut self, statement: &Statement, reading: &Reading<'_>, names: Vec<String>) {
+        if let (Source::Object, Says::OfCharge(fact)) = (reading.source, &statement.says) {
+            self.left_alone.push((fact.charge.to_string(), names));
         }
     }
 
@@ -384,6 +400,18 @@ impl<'m> Judge<'m> {
 
 fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
     to.timestamp().saturating_sub(from.timestamp())
+}
+
+/// What an event has that says nothing to the state; the rule that says so is the decision's reason.
+fn found_of_ignored(reading: &Reading<'_>, customer: Option<&CustomerId>) -> Value {
+    json!({
+        "found": {
+            "customer": customer.map(AsRef::<str>::as_ref),
+            "endpoint": reading.endpoint,
+            "account": reading.account,
+            "livemode": reading.livemode,
+        },
+    })
 }
 
 fn found(statement: &Statement) -> Value {

@@ -43,6 +43,8 @@ pub(crate) struct Reading<'m> {
     pub(crate) api_version: Option<String>,
     pub(crate) livemode: Option<bool>,
     pub(crate) received_at: DateTime<Utc>,
+    /// Whether Stripe delivered it just now; we send it once more ourselves where it waited or was parked.
+    pub(crate) is_delivery: bool,
     /// The body, byte for byte.
     pub(crate) payload: &'m str,
     pub(crate) content: Content,
@@ -163,6 +165,7 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
         api_version: envelope.api_version.as_deref().map(ToOwned::to_owned),
         livemode: envelope.livemode,
         received_at,
+        is_delivery: message.headers.get_bool(headers::AGAIN) != Some(true),
         payload,
         content,
     })
@@ -179,6 +182,7 @@ impl Reading<'_> {
         };
         Self {
             content: Content::GaveUp(GaveUp { why, customer, named }),
+            is_delivery: false,
             ..self
         }
     }
