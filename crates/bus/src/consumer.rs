@@ -38,6 +38,7 @@ use crate::publisher::Publisher;
 use crate::topology::QueueFamily;
 use crate::verdict::{BatchError, Verdict};
 use settle::{Settled, Settler};
+pub use watch::ParkedTally;
 
 const CONSUMER_TAG: &str = "holdfast";
 /// How long a consumer waits at its start for the publisher to declare the queues.
@@ -84,6 +85,8 @@ pub struct ConsumerSpec {
     pub drain_deadline: Duration,
     /// How often parked messages are counted.
     pub parked_check: Duration,
+    /// What the consumers of this process that share a queue have parked.
+    pub parked: Arc<ParkedTally>,
 }
 
 impl ConsumerSpec {
@@ -108,6 +111,7 @@ impl ConsumerSpec {
             handler_timeout: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(20),
             parked_check: Duration::from_secs(15),
+            parked: Arc::default(),
         }
     }
 }
@@ -188,7 +192,7 @@ async fn consume<H: BatchHandler>(
     let (channel, mut consumer) = start(connection, spec).await?;
     tracing::info!(queue = %spec.family.name, "consuming");
     let settler = Settler::new(spec, connection, cancel);
-    let mut watching = std::pin::pin!(watch::parked(connection, spec, settler.parked()));
+    let mut watching = std::pin::pin!(watch::parked(connection, spec));
     loop {
         let batch = tokio::select! {
             biased;

@@ -1,7 +1,6 @@
 //! The only place that acks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::alert::{Alert, AlertKind};
@@ -36,7 +35,6 @@ pub(super) struct Settler<'a> {
     spec: &'a ConsumerSpec,
     connection: &'a Connection,
     cancel: &'a CancellationToken,
-    parked: Arc<AtomicU64>,
     counters: Counters,
 }
 
@@ -64,14 +62,8 @@ impl<'a> Settler<'a> {
             spec,
             connection,
             cancel,
-            parked: Arc::default(),
             counters: Counters::of(&spec.family.name),
         }
-    }
-
-    /// How many messages this session has parked.
-    pub(super) fn parked(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.parked)
     }
 
     pub(super) fn queue(&self) -> &str {
@@ -161,7 +153,7 @@ impl<'a> Settler<'a> {
         let (handler, given_up, why) = (Arc::clone(handler), message.clone(), reason.to_owned());
         task.spawn(async move { handler.gave_up(&given_up, &why).await });
         let problem = match tokio::time::timeout(GAVE_UP_TIMEOUT, task.join_next()).await {
-            Ok(Some(Ok(Ok(())))) | Ok(None) => return,
+            Ok(Some(Ok(Ok(()))) | None) => return,
             Ok(Some(Ok(Err(error)))) => error.to_string(),
             Ok(Some(Err(error))) => error.to_string(),
             Err(_) => format!("took longer than {GAVE_UP_TIMEOUT:?}"),
@@ -185,7 +177,7 @@ impl<'a> Settler<'a> {
             .set_int(PARKED_ATTEMPTS, i64::from(attempts));
         let parked = self.publish(copy).await;
         if parked {
-            self.parked.fetch_add(1, Ordering::Relaxed);
+            self.spec.parked.add();
             let summary = format!("messages of {} were set aside", family.name);
             let alert = Alert::new(AlertKind::MessageParked, family.name.as_str(), summary)
                 .with("message_id", &message.message_id)
