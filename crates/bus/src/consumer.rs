@@ -38,6 +38,7 @@ use crate::publisher::Publisher;
 use crate::topology::QueueFamily;
 use crate::verdict::{BatchError, Verdict};
 use settle::{Settled, Settler};
+pub use watch::ParkedTally;
 
 const CONSUMER_TAG: &str = "holdfast";
 /// How long a consumer waits at its start for the publisher to declare the queues.
@@ -50,6 +51,12 @@ pub trait BatchHandler: Send + Sync + 'static {
     /// One verdict per message, in the same order, or an error for the batch as a whole. Called with a single message
     /// when a batch is taken apart, and again for messages that were seen before: repeats are normal.
     fn handle(&self, batch: &[Incoming]) -> impl Future<Output = Result<Vec<Verdict>, BatchError>> + Send;
+
+    /// Called before a message is parked because no attempt is left, so that whoever looks for it elsewhere than in the parking place finds
+    /// it. The message is parked whatever comes of this, and after a crash in between it is called again.
+    fn gave_up(&self, _message: &Incoming, _reason: &str) -> impl Future<Output = Result<(), BatchError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// What to consume, and how.
@@ -78,6 +85,8 @@ pub struct ConsumerSpec {
     pub drain_deadline: Duration,
     /// How often parked messages are counted.
     pub parked_check: Duration,
+    /// What the consumers of this process that share a queue have parked.
+    pub parked: Arc<ParkedTally>,
 }
 
 impl ConsumerSpec {
@@ -102,6 +111,7 @@ impl ConsumerSpec {
             handler_timeout: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(20),
             parked_check: Duration::from_secs(15),
+            parked: Arc::default(),
         }
     }
 }
@@ -182,7 +192,7 @@ async fn consume<H: BatchHandler>(
     let (channel, mut consumer) = start(connection, spec).await?;
     tracing::info!(queue = %spec.family.name, "consuming");
     let settler = Settler::new(spec, connection, cancel);
-    let mut watching = std::pin::pin!(watch::parked(connection, spec, settler.parked()));
+    let mut watching = std::pin::pin!(watch::parked(connection, spec));
     loop {
         let batch = tokio::select! {
             biased;
@@ -198,7 +208,7 @@ async fn consume<H: BatchHandler>(
         let messages = batch.into_iter().map(Incoming::take).collect::<Arc<[Incoming]>>();
         let work = async {
             let verdicts = attempt::judge(handler, &messages, &settler).await;
-            settler.settle(&channel, &tags, &messages, verdicts).await
+            settler.settle(handler, &channel, &tags, &messages, verdicts).await
         };
         tokio::select! {
             biased;

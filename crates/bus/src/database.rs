@@ -34,14 +34,18 @@ impl BatchError {
         let reason = db::error::chain(error);
         if error.is_unavailable() || class.is_some_and(|class| EVERY_MESSAGE.contains(&class)) {
             Self::unavailable(reason)
+        } else if error.met_a_lock() {
+            Self::held(reason)
+        } else if error.ran_out_of_time() {
+            Self::slow(reason)
         } else {
             Self::failed(reason)
         }
     }
 }
 
-/// A handler that knows its database: a failure while the database does not answer is nobody's fault, and a person is told. The
-/// alert waits in the broker until the database is back.
+/// A handler that knows its database: a failure while the database does not answer, or is too slow or locked for everybody, is nobody's
+/// fault, and a person is told. The alert waits in the broker until the database is back.
 #[derive(Clone, Debug)]
 pub struct DatabaseWatch<H> {
     /// The service.
@@ -58,9 +62,12 @@ impl<H: BatchHandler> BatchHandler for DatabaseWatch<H> {
     async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
         let judged = match tokio::time::timeout(PATIENCE, self.handler.handle(batch)).await {
             Ok(Err(BatchError::Failed { reason })) if !self.answers().await => Err(BatchError::unavailable(reason)),
+            Ok(Err(BatchError::Slow { reason } | BatchError::Held { reason })) if !self.takes_writes().await => {
+                Err(BatchError::unavailable(reason))
+            }
             Ok(judged) => judged,
-            Err(_) if self.answers().await => Err(BatchError::failed("the handler did not end in time")),
-            Err(_) => Err(BatchError::unavailable("the database does not answer")),
+            Err(_) if self.takes_writes().await => Err(BatchError::slow("the handler did not end in time")),
+            Err(_) => Err(BatchError::unavailable("the database does not answer in time")),
         };
         if let Err(BatchError::Unavailable { reason }) = &judged {
             let summary = format!(
@@ -72,11 +79,23 @@ impl<H: BatchHandler> BatchHandler for DatabaseWatch<H> {
         }
         judged
     }
+
+    async fn gave_up(&self, message: &Incoming, reason: &str) -> Result<(), BatchError> {
+        self.handler.gave_up(message, reason).await
+    }
 }
 
 impl<H> DatabaseWatch<H> {
     async fn answers(&self) -> bool {
         matches!(tokio::time::timeout(PING, self.database.ping()).await, Ok(Ok(())))
+    }
+
+    /// Whether what took too long did so by itself: the database takes everybody else's writes.
+    async fn takes_writes(&self) -> bool {
+        matches!(
+            tokio::time::timeout(PING, self.database.takes_writes()).await,
+            Ok(Ok(true))
+        )
     }
 }
 

@@ -16,6 +16,8 @@ pub const LIVEMODE: &str = "x-livemode";
 pub const ENDPOINT: &str = "x-endpoint";
 /// When ingest received the request, RFC 3339 with milliseconds.
 pub const RECEIVED_AT: &str = "x-received-at";
+/// `true` on what is sent back to its queue because it waited or was parked: it was delivered before and is not counted again.
+pub const AGAIN: &str = "x-holdfast-again";
 /// W3C trace context of the request or job that published the message.
 pub const TRACEPARENT: &str = "traceparent";
 

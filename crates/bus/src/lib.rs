@@ -40,7 +40,7 @@ pub use outbox::relay_outbox;
 pub use outgoing::{Outgoing, PublishError};
 pub use publisher::{Publisher, PublisherConfig};
 pub use topology::Topology;
-pub use verdict::{BatchError, Verdict};
+pub use verdict::{BatchError, Pause, Verdict};
 pub use worker::{Check, Worker};
 
 /// Where time comes from; `service_kit::clock` in a service, a fixed time in a test.

@@ -12,7 +12,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
 use crate::connection::{self, BrokerConfig, ConnectError};
-use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON};
+use crate::headers::{AGAIN, ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON};
 use crate::incoming::Incoming;
 use crate::outgoing::PublishError;
 use crate::publisher::Publisher;
@@ -197,6 +197,7 @@ fn fresh_copy(message: &Incoming, queue: &str) -> crate::outgoing::Outgoing {
     for name in [ATTEMPTS, PARKED_REASON, PARKED_AT, PARKED_ATTEMPTS] {
         copy.headers.remove(name);
     }
+    copy.headers.set_bool(AGAIN, true);
     copy
 }
 

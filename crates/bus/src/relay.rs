@@ -90,7 +90,8 @@ where
     F: Future<Output = Result<Round, E>> + Send,
     E: std::error::Error + 'static,
 {
-    let pending = metrics::gauge!("holdfast_outbox_pending", "service" => spec.name.clone());
+    // One table for all services, so no label: with one, a sum would count every row once for each.
+    let pending = metrics::gauge!("holdfast_outbox_pending");
     let mut timer = tokio::time::interval(spec.interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut backoff = Backoff::new();

@@ -30,6 +30,8 @@ use std::time::Duration;
 pub use declare::{Conflict, TopologyError};
 use lapin::ExchangeKind;
 
+use crate::verdict::Pause;
+
 /// Every verified event, by `<endpoint>.<type>`.
 pub const STRIPE_EVENTS: &str = "stripe.events";
 /// Takes what no queue is bound for.
@@ -169,6 +171,9 @@ impl Routing {
     }
 }
 
+/// The longest wait of a message that is not at fault, where the schedule has a shorter one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// A work queue with its retry queues and its parking place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueFamily {
@@ -200,6 +205,23 @@ impl QueueFamily {
     pub fn retry_queue(&self, failed_attempts: u32) -> Option<String> {
         let delay = self.retry.after(failed_attempts)?;
         Some(retry_queue_name(&self.name, delay))
+    }
+
+    /// Where messages wait that are not at fault: the shortest delay of the schedule, or the longest one up to half a minute; `None`
+    /// where there is no schedule.
+    #[must_use]
+    pub fn pause_queue(&self, pause: Pause) -> Option<String> {
+        let delays = self.retry.delays();
+        let shortest = delays.iter().min();
+        let delay = match pause {
+            Pause::Short => shortest,
+            Pause::Long => delays
+                .iter()
+                .filter(|delay| **delay <= LONGEST_PAUSE)
+                .max()
+                .or(shortest),
+        }?;
+        Some(retry_queue_name(&self.name, *delay))
     }
 
     /// Where messages are parked.

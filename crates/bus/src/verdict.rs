@@ -17,11 +17,27 @@ pub enum Verdict {
         /// For the log and whoever looks at the message.
         reason: String,
     },
+    /// Not its fault: try again after a pause, and count no attempt.
+    Later {
+        /// How long.
+        pause: Pause,
+        /// For the log and whoever looks at the message.
+        reason: String,
+    },
     /// Will never succeed by itself: set aside for a person.
     Park {
         /// For the alert and whoever looks at the message.
         reason: String,
     },
+}
+
+/// How long a message waits that is not at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The shortest delay of the schedule.
+    Short,
+    /// The longest delay of up to half a minute.
+    Long,
 }
 
 /// A handler's failure on a batch as a whole. Nothing of the batch may have been committed.
@@ -40,12 +56,40 @@ pub enum BatchError {
         /// For the log.
         reason: String,
     },
+    /// What the handler needs is there, and somebody else held a part of it for too long. The messages are tried one by one, and
+    /// one that meets this alone waits without counting an attempt: a lock says nothing about a message.
+    #[error("what the handler needs is held by somebody else: {reason}")]
+    Held {
+        /// For the log.
+        reason: String,
+    },
+    /// What the handler needs is there, and it took too long all the same. The messages are tried one by one, and one that is too
+    /// slow alone has failed; where several are and nothing else went through, it is nobody's fault.
+    #[error("the handler took too long: {reason}")]
+    Slow {
+        /// For the log.
+        reason: String,
+    },
 }
 
 impl BatchError {
     /// The cause may lie in a message.
     pub fn failed(reason: impl Display) -> Self {
         Self::Failed {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Somebody else held what was needed.
+    pub fn held(reason: impl Display) -> Self {
+        Self::Held {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// It took too long.
+    pub fn slow(reason: impl Display) -> Self {
+        Self::Slow {
             reason: reason.to_string(),
         }
     }
@@ -69,8 +113,10 @@ pub(crate) enum Settlement {
         failed_attempts: u32,
         reason: String,
     },
-    /// It is published to the parking queue.
+    /// It is published to the parking queue: the handler wants it so.
     Park { attempts: u32, reason: String },
+    /// It is published to the parking queue, and the handler is told that no attempt is left.
+    GiveUp { attempts: u32, reason: String },
 }
 
 /// The one rule: what a verdict means for a message that has failed so often before.
@@ -79,13 +125,21 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
     match verdict {
         Verdict::Done => Settlement::Finish,
         Verdict::Park { reason } => Settlement::Park { attempts, reason },
+        Verdict::Later { pause, reason } => match family.pause_queue(pause) {
+            Some(queue) => Settlement::Delay {
+                queue,
+                failed_attempts: failed_before,
+                reason,
+            },
+            None => Settlement::Park { attempts, reason },
+        },
         Verdict::Retry { reason } => match family.retry_queue(attempts) {
             Some(queue) => Settlement::Delay {
                 queue,
                 failed_attempts: attempts,
                 reason,
             },
-            None => Settlement::Park {
+            None => Settlement::GiveUp {
                 attempts,
                 reason: format!("no attempt left: {reason}"),
             },
@@ -168,15 +222,34 @@ mod tests {
         };
         assert_eq!(settlement(retry(), 0, &family), delay("q.retry.1s", 1));
         assert_eq!(settlement(retry(), 4, &family), delay("q.retry.10m", 5));
-        let parked = Settlement::Park {
+        let parked = Settlement::GiveUp {
             attempts: 6,
             reason: "no attempt left: why".to_owned(),
         };
         assert_eq!(settlement(retry(), 5, &family), parked);
         assert!(matches!(
             settlement(retry(), u32::MAX, &family),
-            Settlement::Park { attempts: u32::MAX, .. }
+            Settlement::GiveUp { attempts: u32::MAX, .. }
         ));
         assert_eq!(settlement(Verdict::Done, 3, &family), Settlement::Finish);
+    }
+
+    #[test]
+    fn a_message_that_is_not_at_fault_waits_and_keeps_its_attempts() {
+        let family = QueueFamily::new("q");
+        for failed_before in [0, 4, 5] {
+            for (pause, queue) in [(Pause::Long, "q.retry.30s"), (Pause::Short, "q.retry.1s")] {
+                let later = Verdict::Later {
+                    pause,
+                    reason: "why".to_owned(),
+                };
+                let waits = Settlement::Delay {
+                    queue: queue.to_owned(),
+                    failed_attempts: failed_before,
+                    reason: "why".to_owned(),
+                };
+                assert_eq!(settlement(later, failed_before, &family), waits);
+            }
+        }
     }
 }

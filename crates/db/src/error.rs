@@ -1,7 +1,8 @@
 //! What can go wrong between a query function and the server, sorted by what the caller does next.
 //!
-//! A consumer asks one question of an error: is the database away (keep the whole batch, try again later), or is it about this
-//! message (take the batch apart)? [`DbError::is_unavailable`] answers it from SQLSTATE and I/O errors, never from texts.
+//! A consumer asks one question of an error: is the database away (keep the whole batch, try again later), is it slow or locked
+//! (ask it, [`crate::Database::takes_writes`]), or is it about this message (take the batch apart)? [`DbError::is_unavailable`],
+//! [`DbError::met_a_lock`] and [`DbError::ran_out_of_time`] answer it from SQLSTATE and I/O errors, never from texts.
 
 use std::error::Error as _;
 use std::io;
@@ -49,6 +50,18 @@ impl DbError {
             Self::Statement { source, .. } => lost(source) || source.code().is_some_and(says_unavailable),
             Self::Value { .. } => false,
         }
+    }
+
+    /// Whether somebody else's lock was waited for in vain: no fault of what the call was given.
+    #[must_use]
+    pub fn met_a_lock(&self) -> bool {
+        self.code().is_some_and(|code| *code == SqlState::LOCK_NOT_AVAILABLE)
+    }
+
+    /// Whether the statement was cancelled because its time was over.
+    #[must_use]
+    pub fn ran_out_of_time(&self) -> bool {
+        self.code().is_some_and(|code| *code == SqlState::QUERY_CANCELED)
     }
 
     /// Whether the transaction lost against another one and may simply run again: serialization failure or deadlock.

@@ -182,6 +182,9 @@ const COLUMNS: &str =
     "stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, received_at, recorded_at,
     status, outcome, guard, reason, client_id, org_id, deliveries";
 
+/// Statuses that are an outcome by the same word.
+const RARE_STATUSES: [&str; 2] = ["waiting", "parked"];
+
 /// Events, the last recorded first, at most `limit` of those below `before`.
 ///
 /// # Errors
@@ -195,7 +198,13 @@ pub async fn list_events(
     const OPERATION: &str = "list_events";
     let mut params: Vec<&(dyn ToSql + Sync)> = vec![&limit];
     let mut sql = format!("SELECT {COLUMNS} FROM billing_events WHERE true");
+    // The index of rare outcomes serves these as well: the table's constraints say that the two words go together.
+    let rare_outcome = filter
+        .status
+        .as_ref()
+        .filter(|status| RARE_STATUSES.contains(&status.as_str()));
     let texts = [
+        ("outcome", &rare_outcome.cloned()),
         ("type", &filter.kind),
         ("outcome", &filter.outcome),
         ("status", &filter.status),

@@ -43,12 +43,15 @@ pub struct DatabaseConfig {
     pub wait_timeout: Duration,
     /// After which the server cancels a statement; the client does not wait longer either.
     pub statement_timeout: Duration,
+    /// After which a statement gives up waiting for a lock. Shorter than `statement_timeout`, which else would strike first, and who
+    /// waits for somebody else's lock could not be told from who asks for too much.
+    pub lock_timeout: Duration,
     /// After which the server ends a transaction whose client does nothing.
     pub idle_transaction_timeout: Duration,
 }
 
 impl DatabaseConfig {
-    /// Ten connections, 3 s to connect, 5 s for a place, 15 s for a statement, 60 s for an idle transaction.
+    /// Ten connections, 3 s to connect, 5 s for a place, 15 s for a statement, 10 s for a lock, 60 s for an idle transaction.
     #[must_use]
     pub fn new(url: SecretString, application_name: impl Into<String>) -> Self {
         Self {
@@ -58,6 +61,7 @@ impl DatabaseConfig {
             connect_timeout: Duration::from_secs(3),
             wait_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(15),
+            lock_timeout: Duration::from_secs(10),
             idle_transaction_timeout: Duration::from_secs(60),
         }
     }
@@ -107,6 +111,7 @@ impl Database {
         let mut target = Target::parse(&config.url, &config.application_name)?;
         target.config.connect_timeout(config.connect_timeout);
         target.set("statement_timeout", &config.statement_timeout.as_millis().to_string());
+        target.set("lock_timeout", &config.lock_timeout.as_millis().to_string());
         target.set(
             "idle_in_transaction_session_timeout",
             &config.idle_transaction_timeout.as_millis().to_string(),
@@ -144,6 +149,27 @@ impl Database {
     pub async fn ping(&self) -> Result<(), DbError> {
         let conn = self.conn().await?;
         conn.simple_query("").await.during("ping").map(drop)
+    }
+
+    /// Whether the database at large takes writes: a record that concerns no table gets into its log, and on no table of ours does
+    /// anybody hold, or wait for, a lock that keeps every writer out. Asked after a statement ran out of time, to tell a database
+    /// that is slow for everybody from a statement that is. Locks of single rows are nobody's but theirs who want these rows.
+    ///
+    /// # Errors
+    /// When it does not answer or does not write.
+    pub async fn takes_writes(&self) -> Result<bool, DbError> {
+        const OPERATION: &str = "takes_writes";
+        let conn = self.conn().await?;
+        conn.query_one("SELECT pg_logical_emit_message(true, 'holdfast', 'probe')", &[])
+            .await
+            .during(OPERATION)?;
+        // Who waits for such a lock already keeps those out who come after it.
+        let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation \
+                       WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                           AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
+                           AND c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text = ANY (current_schemas(false)))";
+        let row = conn.query_one(sql, &[]).await.during(OPERATION)?;
+        Ok(row.get(0))
     }
 
     /// Runs `body` in a transaction and commits when it returns `Ok`; rolls back when it returns `Err` or is dropped.

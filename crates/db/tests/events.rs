@@ -266,3 +266,61 @@ async fn events_of_a_client_are_found_by_its_decisions_and_no_others() {
         assert_eq!(ids, expected, "{client}");
     }
 }
+
+/// The plan of the list that was asked for last on a connection, with the values that it was asked with.
+async fn plan_of_list(test: &TestDb, filter: EventFilter, values: &str) -> String {
+    let (conn, onlooker) = (connect(test).await, test.superuser().await);
+    list_events(&conn, &filter, None, 20).await.unwrap();
+    let prepared = "SELECT statement FROM pg_prepared_statements WHERE statement LIKE 'SELECT stripe_event_id%'";
+    let statement: String = conn.query_one(prepared, &[]).await.unwrap().get(0);
+    onlooker
+        .batch_execute(&format!("PREPARE asked AS {statement}"))
+        .await
+        .unwrap();
+    let explain = format!("EXPLAIN (COSTS OFF) EXECUTE asked ({values})");
+    let rows = onlooker.query(&explain, &[]).await.unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
+}
+
+#[tokio::test]
+async fn lists_by_a_rare_outcome_or_a_type_do_not_read_everything_that_was_recorded() {
+    let test = TestDb::create().await;
+    // One in ten thousand is parked, and one in a thousand of a rare type.
+    let fill = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, received_at, recorded_at, status, \
+                                            outcome, reason) \
+                SELECT 'evt_' || n, 'billing', now(), CASE WHEN n % 1000 = 0 THEN 'invoice.rare' ELSE 'invoice.paid' END, 'platform', \
+                    now(), now() - n * interval '1 second', CASE WHEN n % 10000 = 0 THEN 'parked' ELSE 'decided' END, \
+                    CASE WHEN n % 10000 = 0 THEN 'parked' ELSE 'applied' END, 'state_changed' \
+                FROM generate_series(1, 50000) AS n; ANALYZE billing_events";
+    test.superuser().await.batch_execute(fill).await.unwrap();
+    let parked = || Some("parked".to_owned());
+    for (filter, values, index) in [
+        (
+            EventFilter {
+                outcome: parked(),
+                ..EventFilter::default()
+            },
+            "20, 'parked'",
+            "outcome_recorded_at_idx",
+        ),
+        (
+            EventFilter {
+                status: parked(),
+                ..EventFilter::default()
+            },
+            "20, 'parked', 'parked'",
+            "outcome_recorded_at_idx",
+        ),
+        (
+            EventFilter {
+                kind: Some("invoice.rare".to_owned()),
+                ..EventFilter::default()
+            },
+            "20, 'invoice.rare'",
+            "type_recorded_at_idx",
+        ),
+    ] {
+        let plan = plan_of_list(&test, filter, values).await;
+        assert!(plan.contains(index), "{plan}");
+    }
+}

@@ -67,6 +67,7 @@ fn priced(id: &str, start: i64, at: i64, status: Status, price: Option<&str>, cu
         FactKind::Snapshot {
             rank: Rank::Updated,
             observation,
+            other_prices: Vec::new(),
         },
     )
 }

@@ -3,7 +3,7 @@
 
 use bus::{ALERT_TYPE, AlertMessage, headers, topology};
 use chrono::{DateTime, Utc};
-use db::billing::inbox::WaitingEvent;
+use db::billing::waiting::WaitingEvent;
 use db::outbox::NewOutboxRow;
 use domain::alert::Alert;
 use domain::billing::decision::Transition;
@@ -74,6 +74,7 @@ pub(crate) fn decide_again(event: WaitingEvent) -> NewOutboxRow {
         headers: json!({
             headers::ENDPOINT: event.endpoint,
             headers::RECEIVED_AT: event.received_at.to_rfc3339(),
+            headers::AGAIN: true,
         }),
         payload: event.payload,
     }

@@ -152,8 +152,16 @@ pub(crate) fn put_client() -> Operation {
         ),
         ("stripe_customer_id", Maybe, maybe_text()),
         ("checkout_session_id", Maybe, maybe_text()),
-        ("contracted_price_id", Maybe, maybe_text()),
-        ("contracted_currency", Maybe, maybe_text().note("ISO 4217.")),
+        (
+            "contracted_price_id",
+            Maybe,
+            maybe_text().note("null: no price is agreed any more; absent: as before."),
+        ),
+        (
+            "contracted_currency",
+            Maybe,
+            maybe_text().note("ISO 4217. null: no currency is agreed any more; absent: as before."),
+        ),
     ]);
     let operation = Operation::of(
         Verb::Put,

@@ -49,7 +49,7 @@ impl BatchHandler for Decider {
         }
         self.hydrator.hydrate(&mut readings).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
-        count(readings.iter().zip(&report.decisions), now);
+        count(readings.iter().zip(&report.decisions), self.clock.now());
         let told = report.decisions.iter().zip(&report.details);
         for ((place, reading), (decision, details)) in places.into_iter().zip(&readings).zip(told) {
             log(reading, *decision, details);
@@ -70,14 +70,22 @@ impl BatchHandler for Decider {
         }
         Ok(verdicts)
     }
+
+    /// Writes down that an event is parked, so that the archive and the client's timeline know of it. Deciding it after a replay replaces
+    /// this. What is no event has no place in the archive.
+    async fn gave_up(&self, message: &Incoming, reason: &str) -> Result<(), BatchError> {
+        let now = self.clock.now();
+        let Ok(reading) = read(message, self.livemode, now) else {
+            return Ok(());
+        };
+        let reading = [reading.given_up(reason.to_owned())];
+        let report = self.decide(&reading, now).await.map_err(|error| batch_error(&error))?;
+        count(reading.iter().zip(&report.decisions), self.clock.now());
+        Ok(())
+    }
 }
 
 impl Decider {
-    /// Stripe answers again.
-    pub(crate) fn ask_again(&self) {
-        self.hydrator.ask_again();
-    }
-
     /// Decides a batch in one transaction, and starts over where another consumer was faster.
     pub(crate) async fn decide(
         &self,
@@ -120,7 +128,7 @@ fn batch_error(error: &BillingError) -> BatchError {
     }
 }
 
-/// Counts a batch: each counter is looked up once, since that costs more than counting.
+/// Counts a batch that was committed `now`: each counter is looked up once, since that costs more than counting.
 fn count<'r>(told: impl Iterator<Item = (&'r Reading<'r>, &'r Option<Decision>)>, now: DateTime<Utc>) {
     let mut by_guard: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
     let mut by_kind: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
@@ -163,19 +171,16 @@ fn log(reading: &Reading<'_>, decision: Option<Decision>, details: &Value) {
         return;
     };
     let (event_id, kind, reason) = (&reading.event_id, &reading.kind, decision.reason.as_str());
-    match (decision.outcome, decision.guard) {
-        (Outcome::Applied, _) | (Outcome::Ignored, None) => {
+    match decision.outcome {
+        Outcome::Applied => {
             tracing::debug!(event_id, r#type = kind, outcome, reason, "decided");
         }
-        (
-            Outcome::SemanticDuplicate
-            | Outcome::Stale
-            | Outcome::Ignored
-            | Outcome::Rejected
-            | Outcome::Waiting
-            | Outcome::Parked,
-            _,
-        ) => {
+        Outcome::SemanticDuplicate
+        | Outcome::Stale
+        | Outcome::Ignored
+        | Outcome::Rejected
+        | Outcome::Waiting
+        | Outcome::Parked => {
             tracing::info!(event_id, r#type = kind, outcome, guard, reason, source = reading.endpoint, %details, "not applied");
         }
     }

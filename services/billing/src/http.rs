@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, http::StatusCode};
 use chrono::{DateTime, Utc};
 use db::billing::clients::{ClientRow, find_client};
 use db::billing::decisions::{DecisionRow, list_timeline};
-use db::billing::registration::{Registered, Registration};
+use db::billing::registration::{Agreed, Registered, Registration};
 use db::{Database, DbError, tenancy};
 use domain::billing::contract::PaymentSource;
 use domain::billing::state::ClientState;
@@ -170,8 +170,8 @@ struct ClientRequest {
     initial: ClientState,
     customer: Option<String>,
     checkout_session: Option<String>,
-    price: Option<String>,
-    currency: Option<String>,
+    price: Agreed<String>,
+    currency: Agreed<String>,
 }
 
 impl ClientRequest {
@@ -202,6 +202,11 @@ impl ClientRequest {
             }
             Some(_) => Err(invalid(name, &format!("{name} has to be a text"))),
         };
+        let agreed = |name: &'static str, value: Option<String>| match (value, fields.contains_key(name)) {
+            (Some(value), _) => Agreed::On(value),
+            (None, true) => Agreed::NoMore,
+            (None, false) => Agreed::AsBefore,
+        };
         let required = |name: &'static str| text(name)?.ok_or_else(|| invalid(name, &format!("{name} is missing")));
         let source = required("payment_source")?;
         let org = required("org_id")?;
@@ -219,11 +224,14 @@ impl ClientRequest {
             },
             customer: text("stripe_customer_id")?,
             checkout_session: text("checkout_session_id")?,
-            price: text("contracted_price_id")?,
-            currency: text("contracted_currency")?
-                .map(|code| Currency::parse(&code).map(|currency| currency.as_str().to_owned()))
-                .transpose()
-                .map_err(|why| invalid("contracted_currency", &format!("contracted_currency {why}")))?,
+            price: agreed("contracted_price_id", text("contracted_price_id")?),
+            currency: agreed(
+                "contracted_currency",
+                text("contracted_currency")?
+                    .map(|code| Currency::parse(&code).map(|currency| currency.as_str().to_owned()))
+                    .transpose()
+                    .map_err(|why| invalid("contracted_currency", &format!("contracted_currency {why}")))?,
+            ),
         })
     }
 
@@ -235,8 +243,8 @@ impl ClientRequest {
             initial: self.initial,
             customer: self.customer.as_deref(),
             checkout_session: self.checkout_session.as_deref(),
-            price: self.price.as_deref(),
-            currency: self.currency.as_deref(),
+            price: self.price.as_ref().map(String::as_str),
+            currency: self.currency.as_ref().map(String::as_str),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Thin events carry no object: theirs are read from Stripe before the batch is decided (ING-9).
 //!
-//! The calls come before the transaction, never within it. An object that cannot be read at present leaves its event waiting for
-//! Stripe; [`crate::refresh`] sends it back later, so that neither an outage nor a missing key parks or loses anything. A batch
-//! waits for its objects only so long, and after a failure nobody asks for a while: events that carry their object are not held
-//! up by those that do not.
+//! The calls come before the transaction, never within it. An object that cannot be read at present leaves its event waiting, with a time
+//! of its own at which [`crate::refresh`] sends it back, so that neither an outage nor a missing key parks or loses anything, and no object
+//! stands before another. A batch waits for its objects only so long, and a kind of objects of which nothing could be read is not asked for
+//! for a while ([`crate::pauses`]): events that carry their object are not held up by those that do not.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::AlertRaiser;
@@ -15,9 +15,10 @@ use domain::time::UnixSeconds;
 use futures_util::{StreamExt as _, stream};
 use stripe_gateway::client::Client;
 use stripe_gateway::client::read::ReadError;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
-use crate::reading::{Content, Pointer, Reading, of_object};
+use crate::pauses::{Pauses, Standing};
+use crate::reading::{Asked, Content, Pointer, Reading, of_object};
 
 /// Reads at once.
 const AT_ONCE: usize = 16;
@@ -25,14 +26,14 @@ const AT_ONCE: usize = 16;
 const A_BATCH: usize = 64;
 /// A batch waits this long for its objects, all together.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// After a failure nobody asks for this long.
-const PAUSE: Duration = Duration::from_secs(10);
 
 /// Reads the objects of thin events, as long as Stripe can be asked.
 pub(crate) struct Hydrator {
     stripe: Option<Client>,
     alerts: AlertRaiser,
-    paused_until: Mutex<Option<Instant>>,
+    pub(crate) pauses: Pauses,
+    /// Told when events wait because there is no key to ask with.
+    pub(crate) no_key: Arc<Notify>,
 }
 
 impl Hydrator {
@@ -41,59 +42,74 @@ impl Hydrator {
         Self {
             stripe,
             alerts,
-            paused_until: Mutex::default(),
+            pauses: Pauses::default(),
+            no_key: Arc::default(),
         }
     }
 
     /// Reads what the batch's thin events point to, and puts in each what it comes to.
     pub(crate) async fn hydrate(&self, readings: &mut [Reading<'_>]) {
-        let Some(stripe) = self.stripe.as_ref().filter(|_| !self.is_paused()) else {
-            return;
-        };
         let pointers: Vec<(usize, Pointer)> = readings
             .iter()
             .enumerate()
             .filter_map(|(place, reading)| match &reading.content {
                 Content::Pointer(pointer) => Some((place, pointer.clone())),
-                Content::Ignored(..) | Content::Unreadable(_) | Content::Statement(_) => None,
+                Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) | Content::Statement(_) => None,
             })
-            .take(A_BATCH)
             .collect();
         if pointers.is_empty() {
             return;
         }
-        let wanted = pointers.len();
-        let read = stream::iter(pointers)
+        let Some(stripe) = &self.stripe else {
+            self.no_key.notify_one();
+            return;
+        };
+        let mut asked: BTreeMap<usize, Pointer> = pointers
+            .into_iter()
+            .filter(|(_, pointer)| self.pauses.standing(pointer.kind()) != Standing::Paused)
+            .take(A_BATCH)
+            .collect();
+        let answers: Vec<(usize, Option<Content>)> = stream::iter(asked.clone())
             .map(async |(place, pointer)| (place, self.follow(stripe, &pointer).await))
             .buffer_unordered(AT_ONCE)
-            .take_until(tokio::time::sleep(PATIENCE));
-        let found: Vec<(usize, Option<Content>)> = read.collect().await;
-        if found.len() < wanted {
-            self.pause(&ReadError::Unavailable("slow"));
+            .take_until(tokio::time::sleep(PATIENCE))
+            .collect()
+            .await;
+        if answers.len() < asked.len() {
+            cannot_ask(&ReadError::Unavailable("slow"), &self.alerts);
         }
-        for (place, content) in found {
-            if let (Some(reading), Some(content)) = (readings.get_mut(place), content) {
-                reading.content = content;
+        // What is left of `asked` after this loop was asked for in vain.
+        let mut readable: BTreeMap<String, bool> = asked
+            .values()
+            .map(|pointer| (pointer.kind().to_owned(), false))
+            .collect();
+        for (place, content) in answers {
+            let (Some(content), Some(reading)) = (content, readings.get_mut(place)) else {
+                continue;
+            };
+            if let Some(pointer) = asked.remove(&place) {
+                readable.insert(pointer.kind().to_owned(), true);
+            }
+            reading.content = content;
+        }
+        for (kind, readable) in readable {
+            if readable {
+                self.pauses.end(&kind);
+            } else {
+                self.pauses.begin(&kind);
+            }
+        }
+        for (place, pointer) in asked {
+            if let Some(reading) = readings.get_mut(place) {
+                reading.content = Content::Pointer(Pointer {
+                    asked: Asked::InVain,
+                    ..pointer
+                });
             }
         }
     }
 
-    /// Stripe answers again.
-    pub(crate) fn ask_again(&self) {
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn is_paused(&self) -> bool {
-        let until = *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn pause(&self, error: &ReadError) {
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE);
-        cannot_ask(error, &self.alerts);
-    }
-
-    /// What a pointer comes to; none while Stripe cannot be asked. An object that is not there parks its event: everything that billing
+    /// What a pointer comes to; none while it cannot be read. An object that is not there parks its event: everything that billing
     /// follows stays readable at Stripe, so it is our key that is of another account or mode.
     async fn follow(&self, stripe: &Client, pointer: &Pointer) -> Option<Content> {
         match stripe.read_related(&pointer.url).await {
@@ -102,7 +118,7 @@ impl Hydrator {
                 Some(of_object(&answer.content, pointer, answered))
             }
             Err(error) if error.is_transient() => {
-                self.pause(&error);
+                cannot_ask(&error, &self.alerts);
                 None
             }
             Err(error) => Some(Content::Unreadable(format!("related_object: {error}"))),

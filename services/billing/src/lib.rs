@@ -8,16 +8,20 @@
 
 mod announcement;
 mod api;
+mod backoff;
 mod config;
 mod consumer;
 mod error;
 mod explanation;
 mod http;
 mod hydrate;
+mod pauses;
 mod pipeline;
 mod reading;
 mod refresh;
 mod register;
+mod releases;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +53,7 @@ use consumer::Decider;
 use http::Desk;
 use hydrate::Hydrator;
 use refresh::Refresher;
+use waits::{Cause, WaitsWatch};
 
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "billing";
@@ -128,7 +133,24 @@ impl Billing {
                 time,
             )
         };
+        let waits = WaitsWatch {
+            cause: if stripe.is_some() {
+                Cause::NotGiven
+            } else {
+                Cause::NoKey
+            },
+            database: database.clone(),
+            clock: clock.clone(),
+            alerts: alerts.clone(),
+            no_key: Arc::clone(&handler.handler.hydrator.no_key),
+        };
         let mut work = JoinSet::new();
+        work.spawn(waits.run(stop.clone()));
+        work.spawn(releases::send_released(
+            database.clone(),
+            Arc::clone(&nudge),
+            stop.clone(),
+        ));
         for _ in 0..CONSUMERS {
             work.spawn(consume(spec.clone(), handler.clone(), stop.clone()));
         }

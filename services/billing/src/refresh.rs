@@ -1,9 +1,9 @@
 //! What events alone cannot decide is read from Stripe, one object at a time, by a timer.
 //!
 //! Three things are looked for, and nothing else is ever asked of Stripe here:
-//! - thin events whose object could not be read when they came in: once Stripe answers again, these go back into billing's queue;
+//! - thin events whose object could not be read: each goes back into billing's queue when its time has come;
 //! - subscriptions whose last observations differ within one second;
-//! - charges that a refund or a dispute speaks of and that no event has shown.
+//! - charges that a refund or a dispute speaks of and that no event has shown; once, until the customer or the client that it is of changes.
 //!
 //! What was read goes through the same pipeline as an event, under the same locks and guards, as one more observation. It is not an
 //! event, so it has no row in the archive; the timeline tells of it where it changed something. A round takes no input and can be
@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use bus::AlertRaiser;
 use chrono::{DateTime, Utc};
-use db::billing::inbox::{find_object_waited_for, find_unknown_charges, take_events_waiting_for_stripe_in_txn};
 use db::billing::subscriptions::{Undecided, find_undecided};
+use db::billing::waiting::{find_kinds_waited_for, find_unknown_charges, take_events_waiting_for_stripe_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, in_txn};
 use domain::billing::decision::Outcome;
@@ -31,12 +31,15 @@ use crate::announcement;
 use crate::consumer::Decider;
 use crate::error::BillingError;
 use crate::hydrate::cannot_ask;
+use crate::pauses::Standing;
 use crate::reading::{Content, Reading, of_charge, of_subscription};
 
 /// Objects that a round reads, of each kind.
 const A_ROUND: i64 = 25;
-/// Thin events that a round sends back.
+/// Thin events that a round sends back, for each kind of object.
 const SENT_BACK: i64 = 500;
+/// The same while it is to be seen whether the kind can be read.
+const SENT_TO_SEE: i64 = 25;
 const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long an object is left alone that a reading did not settle: at first, and at most; twice as long each time.
@@ -202,24 +205,30 @@ impl Refresher {
         Ok(settled)
     }
 
-    /// Sends thin events back once one of their objects shows that Stripe can be asked.
+    /// Sends thin events back whose time has come, but for those whose kind of object is not asked for at present.
     async fn send_thin_events_back(&self) -> Result<usize, DbError> {
+        let now = self.decider.clock.now();
         let conn = self.database.conn().await?;
-        let waited_for = find_object_waited_for(&conn).await?;
+        let kinds = find_kinds_waited_for(&conn, now).await?;
         drop(conn);
-        let Some(url) = waited_for else { return Ok(0) };
-        if let Err(error) = self.stripe.read_related(&url).await
-            && error.is_transient()
-        {
-            cannot_ask(&error, &self.alerts);
-            return Ok(0);
+        let mut sent = 0;
+        for kind in kinds {
+            let limit = match self.decider.hydrator.pauses.standing(&kind) {
+                Standing::Open => SENT_BACK,
+                Standing::Doubted => SENT_TO_SEE,
+                Standing::Paused => continue,
+            };
+            sent += self.send_back(&kind, now, limit).await?;
         }
-        self.decider.ask_again();
+        Ok(sent)
+    }
+
+    async fn send_back(&self, kind: &str, now: DateTime<Utc>, limit: i64) -> Result<usize, DbError> {
         let sent = self
             .database
             .transact(|txn| {
                 in_txn(async move {
-                    let waiting = take_events_waiting_for_stripe_in_txn(txn, SENT_BACK).await?;
+                    let waiting = take_events_waiting_for_stripe_in_txn(txn, kind, now, limit).await?;
                     let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
                     if !rows.is_empty() {
                         insert_outbox_in_txn(txn, &rows).await?;

@@ -1,9 +1,9 @@
 //! The use case behind `PUT /api/clients/{client_id}`: our side says what was agreed with a client.
 
 use db::billing::clients::{ClientRow, find_client};
-use db::billing::inbox::{find_waiting_events_in_txn, reopen_rejections_in_txn};
 use db::billing::owners::{client_name, customer_name, lock_names_in_txn, session_name};
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
+use db::billing::waiting::{release_waiting_events_in_txn, reopen_rejections_in_txn, take_released_events_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, in_txn};
 use domain::billing::contract::PaymentSource;
@@ -11,6 +11,7 @@ use domain::ids::PriceId;
 use domain::money::Currency;
 
 use crate::announcement;
+use crate::releases::AT_ONCE;
 
 /// Why a registration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +39,7 @@ pub(crate) struct Outcome {
     pub(crate) client: ClientRow,
     pub(crate) is_new: bool,
     /// Events that waited for it are on their way to be decided.
-    pub(crate) released: usize,
+    pub(crate) released: u64,
 }
 
 /// Registers a client, and sends what waited for it back to be decided: in one transaction, under the locks that the consumer
@@ -67,9 +68,9 @@ pub(crate) async fn register(database: &Database, registration: &Registration<'_
                 if before.is_some_and(|before| agreed(&before) != agreed(&client)) {
                     reopen_rejections_in_txn(txn, registration.client).await?;
                 }
-                let waiting = find_waiting_events_in_txn(txn, &names).await?;
-                let released = waiting.len();
-                let rows: Vec<_> = waiting.into_iter().map(announcement::decide_again).collect();
+                let released = release_waiting_events_in_txn(txn, &names).await?;
+                let first = take_released_events_in_txn(txn, AT_ONCE).await?;
+                let rows: Vec<_> = first.into_iter().map(announcement::decide_again).collect();
                 insert_outbox_in_txn(txn, &rows).await?;
                 Ok(Outcome {
                     client,

@@ -287,6 +287,49 @@ fn another_price_or_currency_than_agreed_is_refused_and_told() {
 }
 
 #[test]
+fn the_agreed_price_may_be_any_item_of_the_subscription() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("several");
+        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
+            "contracted_price_id": "price_1"});
+        assert_eq!(world.put(&payer.client, &body).await.0, 201);
+        let items = |prices: &[&str]| {
+            let item = |price: &&str| json!({"id": format!("si_{price}"), "price": {"id": price, "currency": "eur"}});
+            json!({"items": {"data": prices.iter().map(item).collect::<Vec<_>>()}})
+        };
+        let with = |at, prices: &[&str]| payer.subscription("updated", at, "active").with_object(items(prices));
+        let without_it = world.decide(&with(T0, &["price_seat", "price_support"])).await;
+        assert_eq!(without_it.reason, "price_not_contracted");
+        let second = world.decide(&with(T0 + 1, &["price_seat", "price_1"])).await;
+        assert_eq!(second.outcome, "applied");
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+    });
+}
+
+#[test]
+fn a_price_that_is_agreed_no_more_is_taken_out_by_null_and_what_it_refused_is_decided_again() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("released");
+        let contract = |price: Value| {
+            json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
+                "contracted_price_id": price})
+        };
+        assert_eq!(world.put(&payer.client, &contract(json!("price_2"))).await.0, 201);
+        let event = payer.subscription("updated", T0, "active");
+        assert_eq!(world.decide(&event).await.reason, "price_not_contracted");
+        world.register(&payer.client, None).await;
+        assert_eq!(
+            world.client(&payer.client).await["contracted_price_id"],
+            "price_2",
+            "absent: as before"
+        );
+        let (status, body) = world.put(&payer.client, &contract(Value::Null)).await;
+        assert_eq!((status, &body["contracted_price_id"]), (200, &Value::Null));
+        testkit::eventually(SOON, || async { world.state(&payer.client).await == "ACTIVE" }).await;
+    });
+}
+
+#[test]
 fn what_only_names_a_client_is_not_for_its_organisation_to_read() {
     in_shared_world(async |world| {
         let (victim, stranger) = (Payer::new("named_only"), Payer::new("somebody"));

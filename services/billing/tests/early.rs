@@ -216,3 +216,19 @@ fn a_client_registered_twice_is_one_and_its_events_are_decided_once() {
         );
     });
 }
+
+#[test]
+fn more_events_than_are_sent_back_at_once_are_all_decided_and_none_counts_as_another_delivery() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("busy");
+        let events: Vec<Event> = (0..1_100)
+            .map(|n| payer.invoice("paid", T0 + n, &format!("in_busy_{n}")))
+            .collect();
+        world.send_all(&events).await;
+        let with = async |status: &str| world.count("billing_events", &format!("status = '{status}'")).await;
+        testkit::eventually(SOON, || async { with("waiting").await == 1_100 }).await;
+        world.register(&payer.client, Some(&payer.customer)).await;
+        testkit::eventually(SOON, || async { with("decided").await == 1_100 }).await;
+        assert_eq!(world.count("billing_events", "deliveries <> 1").await, 0);
+    });
+}

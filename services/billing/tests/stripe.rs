@@ -9,11 +9,12 @@
 
 mod support;
 
-use domain::billing::authority::Binding;
+use db::billing::waiting::find_unknown_charges;
+use db::{Database, DatabaseConfig};
 use serde_json::json;
 use service_kit::clock::Clock;
-use support::events::{Payer, T0};
-use support::{Event, SOON, Shop, World, in_own_world, in_world_with_stripe, unique};
+use support::events::{Payer, T0, thin};
+use support::{Event, SOON, Shop, World, in_world_with_stripe, unique};
 use testkit::eventually;
 
 const LOOK: &str = "SELECT count(*) FROM billing_subscriptions WHERE undecided";
@@ -26,23 +27,6 @@ async fn owner(world: &World, shop: &Shop) -> Payer {
         client,
         customer: shop.customer.clone(),
         subscription: shop.subscription.clone(),
-    }
-}
-
-/// A thin event as Stripe sends it: the type of the snapshot with `v1.` before it, a time as text, and no object.
-fn thin(kind: &str, object: &str, url: &str) -> Event {
-    let created = Clock::System.now();
-    let event = json!({
-        "id": unique("evt_thin"), "object": "v2.core.event", "type": format!("v1.{kind}"), "livemode": false,
-        "created": created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), "context": null, "reason": null,
-        "related_object": {"id": url.rsplit('/').next(), "type": object, "url": url}
-    });
-    Event {
-        id: event["id"].as_str().unwrap().to_owned(),
-        kind: event["type"].as_str().unwrap().to_owned(),
-        created: created.timestamp(),
-        body: event.to_string(),
-        endpoint: "platform",
     }
 }
 
@@ -142,23 +126,6 @@ fn a_thin_event_that_leads_nowhere_is_decided_or_parked_with_a_reason() {
         }
         let silent = thin("customer.updated", "customer", "/v1/customers/cus_1");
         assert_eq!(world.decide_direct(&silent).await.reason, "no_effect_on_state");
-    });
-}
-
-#[test]
-fn without_a_key_a_thin_event_waits_and_parks_nothing() {
-    in_own_world(Binding::FirstUse, async |world| {
-        let event = thin(
-            "customer.subscription.updated",
-            "subscription",
-            "/v1/subscriptions/sub_1",
-        );
-        let row = world.decide(&event).await;
-        assert_eq!(
-            (row.status.as_str(), row.outcome.as_str(), row.reason.as_str()),
-            ("waiting", "waiting", "object_not_read")
-        );
-        assert_eq!(world.broker.ready("billing.events.parked").await, Some(0));
     });
 }
 
@@ -296,5 +263,45 @@ fn stripe_is_not_asked_about_what_events_decide() {
         assert_eq!(world.decide(&thin).await.status, "waiting", "the fault is there");
         let alerts = world.alerts(1).await;
         assert_eq!(alerts[0]["kind"], "stripe_api_failure");
+    });
+}
+
+#[test]
+fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_until_the_contract_changes() {
+    in_world_with_stripe(async |world, shop| {
+        let contract =
+            |source: &str| json!({"org_id": "org_1", "payment_source": source, "stripe_customer_id": shop.customer});
+        assert_eq!(world.put("manual", &contract("MANUAL")).await.0, 201);
+        let charge = shop.get("/v1/charges").await["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let payer = Payer {
+            client: "manual".to_owned(),
+            customer: shop.customer.clone(),
+            subscription: shop.subscription.clone(),
+        };
+        let refund = payer
+            .refund("created", T0, "re_manual", "succeeded")
+            .with_object(json!({"charge": charge}));
+        assert_eq!(world.decide(&refund).await.reason, "charge_unknown");
+        eventually(SOON, || async {
+            world.count("billing_events", "read_again_at = 'infinity'").await == 1
+        })
+        .await;
+        // Nothing is left to be read, by whoever looks next.
+        let database = Database::open(&DatabaseConfig::new(world.db.service_url().into(), "test")).unwrap();
+        let unknown = find_unknown_charges(&database.conn().await.unwrap(), 25, &[])
+            .await
+            .unwrap();
+        assert_eq!(unknown, [""; 0]);
+        assert_eq!(world.row(&refund.id).await.status, "waiting");
+
+        assert_eq!(world.put("manual", &contract("STRIPE")).await.0, 200);
+        let row = world.decided(&refund.id).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.client.as_deref()),
+            ("applied", Some("manual"))
+        );
     });
 }

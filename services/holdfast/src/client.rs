@@ -68,7 +68,7 @@ fn client_json(client: &ClientRow) -> Value {
         "stripe_subscription_id": client.stripe_subscription_id.as_ref().map(SubscriptionId::as_str),
         "current_period_end": client.current_period_end,
         "last_event": client.last_event.as_ref().map(|event| json!({
-            "id": event.id, "type": event.kind, "created": event.created,
+            "event_id": event.id, "type": event.kind, "created": event.created,
         })),
         "version": client.version,
     })

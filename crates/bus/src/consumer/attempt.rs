@@ -10,7 +10,11 @@ use super::BatchHandler;
 use super::settle::Settler;
 use crate::connection::Backoff;
 use crate::incoming::Incoming;
-use crate::verdict::{BatchError, Verdict};
+use crate::verdict::{BatchError, Pause, Verdict};
+
+/// Messages of one batch that may take too long alone before the others are left for later untried. Each of them costs the time limit
+/// of a statement, and the broker takes everything back from a consumer that acks nothing for too long.
+const SLOW_ALONE: usize = 2;
 
 /// A verdict for each message; `None` for those that could not be judged before the connection was lost.
 pub(super) async fn judge<H: BatchHandler>(
@@ -18,11 +22,14 @@ pub(super) async fn judge<H: BatchHandler>(
     batch: &Arc<[Incoming]>,
     settler: &Settler<'_>,
 ) -> Vec<Option<Verdict>> {
-    match persist(handler, batch, settler).await {
+    let outcome = persist(handler, batch, settler).await;
+    if batch.len() == 1 {
+        return vec![alone(outcome, Company::None, settler)];
+    }
+    match outcome {
         Outcome::Judged(verdicts) => verdicts.into_iter().map(Some).collect(),
         Outcome::Lost => batch.iter().map(|_| None).collect(),
-        Outcome::Failed(reason) if batch.len() == 1 => vec![Some(failed(reason, settler))],
-        Outcome::Failed(reason) => {
+        Outcome::Failed(reason) | Outcome::Slow(reason) | Outcome::Held(reason) => {
             let (queue, size) = (settler.queue(), batch.len());
             tracing::warn!(queue, %reason, size, "a batch failed, its messages are tried one by one");
             take_apart(handler, batch, settler).await
@@ -30,21 +37,74 @@ pub(super) async fn judge<H: BatchHandler>(
     }
 }
 
+/// Tries the messages one by one. When too many take too long the rest comes back soon and untried; those that were too slow come back
+/// after the others, so that they do not stand before them once more.
 async fn take_apart<H: BatchHandler>(
     handler: &Arc<H>,
     batch: &Arc<[Incoming]>,
     settler: &Settler<'_>,
 ) -> Vec<Option<Verdict>> {
-    let mut verdicts = Vec::with_capacity(batch.len());
+    let mut tried = Vec::with_capacity(batch.len());
+    let (mut slow, mut held, mut judged) = (0, 0, 0);
     for message in batch.iter() {
-        let alone = Arc::from([message.clone()]);
-        verdicts.push(match persist(handler, &alone, settler).await {
-            Outcome::Judged(mut verdict) => verdict.pop(),
-            Outcome::Lost => None,
-            Outcome::Failed(reason) => Some(failed(reason, settler)),
-        });
+        if slow + held >= SLOW_ALONE {
+            break;
+        }
+        let one = Arc::from([message.clone()]);
+        let outcome = persist(handler, &one, settler).await;
+        match &outcome {
+            Outcome::Judged(_) => judged += 1,
+            Outcome::Slow(_) => slow += 1,
+            Outcome::Held(_) => held += 1,
+            Outcome::Failed(_) | Outcome::Lost => {}
+        }
+        tried.push(outcome);
     }
-    verdicts
+    let company = if slow > 1 && judged == 0 {
+        Company::AsSlow
+    } else {
+        Company::None
+    };
+    let untried = batch.len().saturating_sub(tried.len());
+    let soon = || {
+        Some(Verdict::Later {
+            pause: Pause::Short,
+            reason: "others of its batch took too long".to_owned(),
+        })
+    };
+    let verdicts = tried.into_iter().map(|outcome| alone(outcome, company, settler));
+    verdicts.chain((0..untried).map(|_| soon())).collect()
+}
+
+/// What became of the other messages of a batch that was taken apart.
+#[derive(Clone, Copy)]
+enum Company {
+    /// None, or others went through: what happened to a message is its own.
+    None,
+    /// Others took too long as well and nothing went through: this says nothing about any one of them.
+    AsSlow,
+}
+
+/// What an outcome means for a message that was alone.
+fn alone(outcome: Outcome, company: Company, settler: &Settler<'_>) -> Option<Verdict> {
+    match (outcome, company) {
+        (Outcome::Judged(mut verdicts), _) => verdicts.pop(),
+        (Outcome::Lost, _) => None,
+        (Outcome::Held(reason), _) | (Outcome::Slow(reason), Company::AsSlow) => Some(put_off(reason, settler)),
+        (Outcome::Slow(reason), Company::None) | (Outcome::Failed(reason), _) => Some(failed(reason, settler)),
+    }
+}
+
+/// Not the message's fault, so it is not counted against it; a person is told all the same.
+fn put_off(reason: String, settler: &Settler<'_>) -> Verdict {
+    let queue = settler.queue();
+    let summary = format!("the database holds messages of {queue} up");
+    let alert = Alert::new(AlertKind::HandlerFailure, format!("{queue}/held_up"), summary);
+    settler.alerts().raise(alert.with("reason", &reason));
+    Verdict::Later {
+        pause: Pause::Long,
+        reason,
+    }
 }
 
 fn failed(reason: String, settler: &Settler<'_>) -> Verdict {
@@ -59,6 +119,10 @@ fn failed(reason: String, settler: &Settler<'_>) -> Verdict {
 enum Outcome {
     Judged(Vec<Verdict>),
     Failed(String),
+    /// It took too long, and not because of what everybody needs.
+    Slow(String),
+    /// Somebody else held what it needs.
+    Held(String),
     Lost,
 }
 
@@ -72,6 +136,8 @@ async fn persist<H: BatchHandler>(handler: &Arc<H>, batch: &Arc<[Incoming]>, set
                 return Outcome::Failed(format!("{} verdicts for {} messages", verdicts.len(), batch.len()));
             }
             Err(BatchError::Failed { reason }) => return Outcome::Failed(reason),
+            Err(BatchError::Slow { reason }) => return Outcome::Slow(reason),
+            Err(BatchError::Held { reason }) => return Outcome::Held(reason),
             Err(BatchError::Unavailable { reason }) => {
                 tracing::warn!(queue = settler.queue(), %reason, "what the handler needs is away, the batch waits");
                 if !settler.may_wait() {

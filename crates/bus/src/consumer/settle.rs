@@ -1,22 +1,25 @@
 //! The only place that acks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::alert::{Alert, AlertKind};
 use futures_util::future::join_all;
 use lapin::options::BasicAckOptions;
 use lapin::{Channel, Connection};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::ConsumerSpec;
+use super::{BatchHandler, ConsumerSpec};
 use crate::alerts::AlertRaiser;
 use crate::connection::Backoff;
 use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, RETRY_REASON};
 use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::verdict::{Settlement, Verdict, ack_plan, settlement};
+
+/// How long a handler may take to record that no attempt at a message is left.
+const GAVE_UP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a whole batch was settled.
 pub(super) enum Settled {
@@ -32,7 +35,6 @@ pub(super) struct Settler<'a> {
     spec: &'a ConsumerSpec,
     connection: &'a Connection,
     cancel: &'a CancellationToken,
-    parked: Arc<AtomicU64>,
     counters: Counters,
 }
 
@@ -60,14 +62,8 @@ impl<'a> Settler<'a> {
             spec,
             connection,
             cancel,
-            parked: Arc::default(),
             counters: Counters::of(&spec.family.name),
         }
-    }
-
-    /// How many messages this session has parked.
-    pub(super) fn parked(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.parked)
     }
 
     pub(super) fn queue(&self) -> &str {
@@ -88,8 +84,9 @@ impl<'a> Settler<'a> {
     }
 
     /// Publishes what has to be published, then acks what is settled: the whole batch with one ack where possible.
-    pub(super) async fn settle(
+    pub(super) async fn settle<H: BatchHandler>(
         &self,
+        handler: &Arc<H>,
         channel: &Channel,
         tags: &[u64],
         messages: &[Incoming],
@@ -99,7 +96,7 @@ impl<'a> Settler<'a> {
             messages
                 .iter()
                 .zip(verdicts)
-                .map(|(message, verdict)| self.carry_out(message, verdict)),
+                .map(|(message, verdict)| self.carry_out(handler, message, verdict)),
         )
         .await;
         let plan = ack_plan(tags.iter().copied().zip(settled.iter().copied()));
@@ -118,7 +115,7 @@ impl<'a> Settler<'a> {
     }
 
     /// Does what the verdict asks for, and says whether the message may be acked.
-    async fn carry_out(&self, message: &Incoming, verdict: Option<Verdict>) -> bool {
+    async fn carry_out<H: BatchHandler>(&self, handler: &Arc<H>, message: &Incoming, verdict: Option<Verdict>) -> bool {
         let Some(verdict) = verdict else { return false };
         let family = &self.spec.family;
         let (outcome, settled) = match settlement(verdict, message.failed_attempts(), family) {
@@ -139,11 +136,30 @@ impl<'a> Settler<'a> {
             Settlement::Park { attempts, reason } => {
                 (&self.counters.parked, self.park(message, attempts, &reason).await)
             }
+            Settlement::GiveUp { attempts, reason } => {
+                self.tell_handler(handler, message, &reason).await;
+                (&self.counters.parked, self.park(message, attempts, &reason).await)
+            }
         };
         if settled {
             outcome.increment(1);
         }
         settled
+    }
+
+    /// Lets the handler leave a record, in a task of its own and for so long only: parking does not hang on it.
+    async fn tell_handler<H: BatchHandler>(&self, handler: &Arc<H>, message: &Incoming, reason: &str) {
+        let mut task = JoinSet::new();
+        let (handler, given_up, why) = (Arc::clone(handler), message.clone(), reason.to_owned());
+        task.spawn(async move { handler.gave_up(&given_up, &why).await });
+        let problem = match tokio::time::timeout(GAVE_UP_TIMEOUT, task.join_next()).await {
+            Ok(Some(Ok(Ok(()))) | None) => return,
+            Ok(Some(Ok(Err(error)))) => error.to_string(),
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(_) => format!("took longer than {GAVE_UP_TIMEOUT:?}"),
+        };
+        let message_id = &message.message_id;
+        tracing::error!(queue = self.queue(), %message_id, %problem, "a message that is parked could not be recorded");
     }
 
     async fn park(&self, message: &Incoming, attempts: u32, reason: &str) -> bool {
@@ -161,7 +177,7 @@ impl<'a> Settler<'a> {
             .set_int(PARKED_ATTEMPTS, i64::from(attempts));
         let parked = self.publish(copy).await;
         if parked {
-            self.parked.fetch_add(1, Ordering::Relaxed);
+            self.spec.parked.add();
             let summary = format!("messages of {} were set aside", family.name);
             let alert = Alert::new(AlertKind::MessageParked, family.name.as_str(), summary)
                 .with("message_id", &message.message_id)

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::{GenericClient, Transaction};
-use domain::billing::decision::Reason;
+use deadpool_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 
-use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, OBJECT_PREFIX, client_name};
 use super::{execute, plan_by_index_in_txn, query};
 use crate::DbError;
-use crate::error::During as _;
 
 /// Identifies an event of the inbox: Stripe's id and Stripe's `created`.
 pub type EventKey = (String, DateTime<Utc>);
@@ -48,8 +45,19 @@ pub struct DecidedEvent<'a> {
     pub org: Option<&'a str>,
     /// The names of what it waits for (see [`super::owners`]), with blanks between them, which no name has.
     pub waiting_for: Option<&'a str>,
-    /// How often it came in this batch.
+    /// When its object is to be read again, where it waits for one.
+    pub read_again: Option<ReadAgain>,
+    /// How often Stripe delivered it in this batch. A new event was delivered at least once, be it that the message of it was lost.
     pub deliveries: i32,
+}
+
+/// When the object of a thin event is to be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAgain {
+    /// How often it was read in vain.
+    pub failures: i32,
+    /// Not before this.
+    pub at: DateTime<Utc>,
 }
 
 /// The status that goes with an outcome.
@@ -67,6 +75,8 @@ pub struct KnownEvent {
     pub status: String,
     /// The rule, by name.
     pub reason: Option<String>,
+    /// How often its object was read in vain.
+    pub read_failures: i32,
 }
 
 /// Which of these events the inbox has.
@@ -80,14 +90,15 @@ pub async fn find_known_events_in_txn(
 ) -> Result<BTreeMap<EventKey, KnownEvent>, DbError> {
     // OFFSET 0 keeps the planner from joining in any other way than key by key. It plans once per connection; while a month's
     // partition is empty, reading it whole looks cheapest, and that plan would still be in use when it holds millions.
-    let sql = "SELECT k.id, k.created, e.status, e.reason \
+    let sql = "SELECT k.id, k.created, e.status, e.reason, coalesce(e.read_failures, 0) \
                FROM unnest($1::text[], $2::timestamptz[]) AS k (id, created) \
-               CROSS JOIN LATERAL (SELECT status, reason FROM billing_events \
+               CROSS JOIN LATERAL (SELECT status, reason, read_failures FROM billing_events \
                    WHERE stripe_event_id = k.id AND consumer = 'billing' AND created = k.created OFFSET 0) AS e";
     let rows = query(txn, "find_known_events", sql, &[&ids, &created]).await?;
     let known = |row: &tokio_postgres::Row| KnownEvent {
         status: row.get(2),
         reason: row.get(3),
+        read_failures: row.get(4),
     };
     Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), known(row))).collect())
 }
@@ -103,15 +114,17 @@ pub async fn find_known_events_in_txn(
 pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<'_>]) -> Result<u64, DbError> {
     let sql = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, account, api_version, livemode, \
                    received_at, payload, status, outcome, guard, reason, client_id, org_id, waiting_for, waiting_customer, \
-                   waiting_client, deliveries) \
+                   waiting_client, deliveries, read_failures, read_again_at) \
                SELECT id, 'billing', created, type, endpoint, account, api_version, livemode, received_at, payload, status, \
                    outcome, guard, reason, client_id, org_id, string_to_array(waiting_for, ' '), \
-                   substring(waiting_for FROM 'customer:([^ ]*)'), substring(waiting_for FROM 'client:([^ ]*)'), deliveries \
+                   substring(waiting_for FROM 'customer:([^ ]*)'), substring(waiting_for FROM 'client:([^ ]*)'), \
+                   greatest(deliveries, 1), \
+                   read_failures, read_again_at \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bool[], \
                    $8::timestamptz[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], \
-                   $16::text[], $17::int[]) \
+                   $16::text[], $17::int[], $18::int[], $19::timestamptz[]) \
                    AS u (id, created, type, endpoint, account, api_version, livemode, received_at, payload, status, outcome, \
-                       guard, reason, client_id, org_id, waiting_for, deliveries)";
+                       guard, reason, client_id, org_id, waiting_for, deliveries, read_failures, read_again_at)";
     let sorted = sorted(events);
     let columns = Columns::of(&sorted);
     let endpoints: Vec<&str> = sorted.iter().map(|event| event.endpoint).collect();
@@ -143,6 +156,8 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.orgs,
             &columns.waiting_for,
             &columns.deliveries,
+            &columns.read_failures,
+            &columns.read_again_at,
         ],
     )
     .await;
@@ -161,10 +176,12 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
     let sql = "UPDATE billing_events AS e SET status = u.status, outcome = u.outcome, guard = u.guard, reason = u.reason, \
                    client_id = u.client_id, org_id = u.org_id, waiting_for = string_to_array(u.waiting_for, ' '), \
                    waiting_customer = substring(u.waiting_for FROM 'customer:([^ ]*)'), \
-                   waiting_client = substring(u.waiting_for FROM 'client:([^ ]*)'), deliveries = e.deliveries + u.deliveries \
+                   waiting_client = substring(u.waiting_for FROM 'client:([^ ]*)'), deliveries = e.deliveries + u.deliveries, \
+                   read_failures = u.read_failures, read_again_at = u.read_again_at \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-                   $8::text[], $9::text[], $10::int[]) \
-                   AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries) \
+                   $8::text[], $9::text[], $10::int[], $11::int[], $12::timestamptz[]) \
+                   AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries, \
+                       read_failures, read_again_at) \
                WHERE e.stripe_event_id = ANY ($1) AND e.created = ANY ($2) AND e.consumer = 'billing' \
                    AND e.stripe_event_id = u.id AND e.created = u.created \
                    AND e.status <> 'decided'";
@@ -185,6 +202,8 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.orgs,
             &columns.waiting_for,
             &columns.deliveries,
+            &columns.read_failures,
+            &columns.read_again_at,
         ],
     )
     .await
@@ -237,6 +256,8 @@ struct Columns<'a> {
     orgs: Vec<Option<&'a str>>,
     waiting_for: Vec<Option<&'a str>>,
     deliveries: Vec<i32>,
+    read_failures: Vec<Option<i32>>,
+    read_again_at: Vec<Option<DateTime<Utc>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -252,137 +273,8 @@ impl<'a> Columns<'a> {
             orgs: events.iter().map(|event| event.org).collect(),
             waiting_for: events.iter().map(|event| event.waiting_for).collect(),
             deliveries: events.iter().map(|event| event.deliveries).collect(),
-        }
-    }
-}
-
-/// An event that waited, to be decided again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WaitingEvent {
-    /// Stripe's id.
-    pub event_id: String,
-    /// Stripe's `created`.
-    pub created: DateTime<Utc>,
-    /// Its type.
-    pub kind: String,
-    /// `platform` or `connect`.
-    pub endpoint: String,
-    /// When ingest took it in.
-    pub received_at: DateTime<Utc>,
-    /// The body.
-    pub payload: String,
-}
-
-/// The events that wait for one of these names, oldest first. The caller holds the names' locks (see
-/// [`super::owners::lock_names_in_txn`]), so that none is set aside meanwhile.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn find_waiting_events_in_txn(txn: &Transaction<'_>, names: &[String]) -> Result<Vec<WaitingEvent>, DbError> {
-    // The previous version writes what an event waits for into two columns of their own.
-    let sql = "SELECT stripe_event_id, created, type, endpoint, received_at, payload FROM billing_events \
-               WHERE consumer = 'billing' AND status = 'waiting' AND payload IS NOT NULL \
-                   AND (waiting_for && $1 OR waiting_customer = ANY ($2) OR waiting_client = ANY ($3)) \
-               ORDER BY created, stripe_event_id";
-    let of_kind = |prefix| {
-        names
-            .iter()
-            .filter_map(|name| name.strip_prefix(prefix))
-            .collect::<Vec<_>>()
-    };
-    let (customers, clients) = (of_kind(CUSTOMER_PREFIX), of_kind(CLIENT_PREFIX));
-    plan_by_index_in_txn(txn).await?;
-    let rows = query(txn, "find_waiting_events", sql, &[&names, &customers, &clients]).await?;
-    Ok(rows.iter().map(WaitingEvent::read).collect())
-}
-
-/// Takes events whose object could not be read from Stripe, at most `limit`, to be sent back: each once, until it has been looked at
-/// again.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn take_events_waiting_for_stripe_in_txn(
-    txn: &Transaction<'_>,
-    limit: i64,
-) -> Result<Vec<WaitingEvent>, DbError> {
-    let sql = "UPDATE billing_events AS e SET waiting_for = NULL \
-               FROM (SELECT stripe_event_id, created FROM billing_events \
-                     WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND waiting_for IS NOT NULL \
-                         AND payload IS NOT NULL LIMIT $2 FOR UPDATE SKIP LOCKED) AS w \
-               WHERE e.stripe_event_id = w.stripe_event_id AND e.created = w.created AND e.consumer = 'billing' \
-               RETURNING e.stripe_event_id, e.created, e.type, e.endpoint, e.received_at, e.payload";
-    let reason = Reason::ObjectNotRead.as_str();
-    plan_by_index_in_txn(txn).await?;
-    let rows = query(txn, "take_events_waiting_for_stripe", sql, &[&reason, &limit]).await?;
-    Ok(rows.iter().map(WaitingEvent::read).collect())
-}
-
-/// The URL of an object that events wait for, to see whether Stripe answers again; none where nothing waits.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn find_object_waited_for(conn: &impl GenericClient) -> Result<Option<String>, DbError> {
-    let sql = "SELECT substr(waiting_for[1], length($1) + 1) FROM billing_events \
-               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $2 AND waiting_for IS NOT NULL LIMIT 1";
-    let reason = Reason::ObjectNotRead.as_str();
-    let row = conn.query_opt(sql, &[&OBJECT_PREFIX, &reason]).await;
-    Ok(row.during("find_object_waited_for")?.map(|row| row.get(0)))
-}
-
-/// Charges that events wait for and that no event has shown, at most `limit`, in no order: what cannot be read holds up nobody.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn find_unknown_charges(
-    conn: &impl GenericClient,
-    limit: i64,
-    but_for: &[String],
-) -> Result<Vec<String>, DbError> {
-    let sql = "SELECT substr(name, length($1) + 1) FROM billing_events, unnest(waiting_for) AS name \
-               WHERE consumer = 'billing' AND status = 'waiting' AND reason = $3 AND starts_with(name, $1) \
-                   AND NOT substr(name, length($1) + 1) = ANY ($4) \
-                   AND NOT EXISTS (SELECT 1 FROM billing_charges WHERE stripe_charge_id = substr(name, length($1) + 1)) \
-               GROUP BY name ORDER BY random() LIMIT $2";
-    let reason = Reason::ChargeUnknown.as_str();
-    let rows = conn
-        .query(sql, &[&CHARGE_PREFIX, &limit, &reason, &but_for])
-        .await
-        .during("find_unknown_charges")?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-/// Makes the events of a client wait again that its contract no longer speaks against: those rejected for their price, and those
-/// rejected because the client did not pay by Stripe, as far as they come by a customer that is registered for it (what only its
-/// metadata brought stays rejected). Answers how many there were.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn reopen_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
-    let sql = "UPDATE billing_events AS e \
-               SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2] \
-               FROM (SELECT DISTINCT event_id, created FROM billing_decisions AS r \
-                     WHERE client_id = $1 AND (reason = $3 OR (reason = $4 AND EXISTS (SELECT 1 FROM billing_customers \
-                         WHERE client_id = $1 AND stripe_customer_id = r.details #>> '{found,customer}')))) AS d \
-               WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
-                   AND e.reason IN ($3, $4) AND e.status = 'decided' AND e.payload IS NOT NULL";
-    let (price, source) = (
-        Reason::PriceNotContracted.as_str(),
-        Reason::PaymentSourceIsNotStripe.as_str(),
-    );
-    let name = client_name(client);
-    plan_by_index_in_txn(txn).await?;
-    execute(txn, "reopen_rejections", sql, &[&client, &name, &price, &source]).await
-}
-
-impl WaitingEvent {
-    fn read(row: &tokio_postgres::Row) -> Self {
-        Self {
-            event_id: row.get(0),
-            created: row.get(1),
-            kind: row.get(2),
-            endpoint: row.get(3),
-            received_at: row.get(4),
-            payload: row.get(5),
+            read_failures: events.iter().map(|event| Some(event.read_again?.failures)).collect(),
+            read_again_at: events.iter().map(|event| Some(event.read_again?.at)).collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod owners;
 pub mod registers;
 pub mod registration;
 pub mod subscriptions;
+pub mod waiting;
 
 use deadpool_postgres::Transaction;
 

@@ -7,6 +7,46 @@ use domain::billing::state::ClientState;
 use super::{execute, query};
 use crate::DbError;
 
+/// What our side says of a part of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreed<T> {
+    /// Nothing: it stays as it is.
+    AsBefore,
+    /// It is agreed no more.
+    NoMore,
+    /// This.
+    On(T),
+}
+
+impl<T> Agreed<T> {
+    /// The same by reference.
+    pub const fn as_ref(&self) -> Agreed<&T> {
+        match self {
+            Self::AsBefore => Agreed::AsBefore,
+            Self::NoMore => Agreed::NoMore,
+            Self::On(value) => Agreed::On(value),
+        }
+    }
+
+    /// The same with another form of the value.
+    pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Agreed<U> {
+        match self {
+            Self::AsBefore => Agreed::AsBefore,
+            Self::NoMore => Agreed::NoMore,
+            Self::On(value) => Agreed::On(to(value)),
+        }
+    }
+
+    /// Whether something is said, and what is agreed then.
+    fn said(self) -> (bool, Option<T>) {
+        match self {
+            Self::AsBefore => (false, None),
+            Self::NoMore => (true, None),
+            Self::On(value) => (true, Some(value)),
+        }
+    }
+}
+
 /// What our side says of a client. `None` leaves what is known as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration<'a> {
@@ -23,9 +63,9 @@ pub struct Registration<'a> {
     /// The checkout session that our side opened for it.
     pub checkout_session: Option<&'a str>,
     /// The agreed price.
-    pub price: Option<&'a str>,
+    pub price: Agreed<&'a str>,
     /// The agreed currency in lower case.
-    pub currency: Option<&'a str>,
+    pub currency: Agreed<&'a str>,
 }
 
 /// What a registration ran into.
@@ -71,12 +111,15 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
                ON CONFLICT (client_id) DO UPDATE SET payment_source = EXCLUDED.payment_source, \
                    stripe_customer_id = coalesce(EXCLUDED.stripe_customer_id, c.stripe_customer_id), \
                    checkout_session_id = coalesce(EXCLUDED.checkout_session_id, c.checkout_session_id), \
-                   contracted_price_id = coalesce(EXCLUDED.contracted_price_id, c.contracted_price_id), \
-                   contracted_currency = coalesce(EXCLUDED.contracted_currency, c.contracted_currency), updated_at = now() \
+                   contracted_price_id = CASE WHEN $9 THEN EXCLUDED.contracted_price_id ELSE c.contracted_price_id END, \
+                   contracted_currency = CASE WHEN $10 THEN EXCLUDED.contracted_currency ELSE c.contracted_currency END, \
+                   updated_at = now() \
                WHERE c.org_id = EXCLUDED.org_id \
                RETURNING (xmax = 0) AS is_new";
     let initial = r.initial.as_str();
     let source = r.source.as_str();
+    let (says_price, price) = r.price.said();
+    let (says_currency, currency) = r.currency.said();
     let rows = query(
         txn,
         "register_client",
@@ -88,8 +131,10 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
             &initial,
             &r.customer,
             &r.checkout_session,
-            &r.price,
-            &r.currency,
+            &price,
+            &currency,
+            &says_price,
+            &says_currency,
         ],
     )
     .await?;

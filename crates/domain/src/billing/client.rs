@@ -110,8 +110,12 @@ impl Client {
         match &fact.kind {
             FactKind::Snapshot {
                 observation: Observation { snapshot, .. },
+                other_prices,
                 ..
-            } => snapshot.status.is_final() || self.contract.admits(snapshot.price.as_ref(), snapshot.currency),
+            } => {
+                let prices = snapshot.price.iter().chain(other_prices);
+                snapshot.status.is_final() || self.contract.admits(prices, snapshot.currency)
+            }
             FactKind::Paid(payment) | FactKind::Failed(payment) => {
                 let paid: Option<Currency> = payment.amount.map(|amount| amount.currency);
                 self.contract

@@ -61,10 +61,14 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Whether the agreed price and currency, where there are any, are borne out. What is unknown bears nothing out.
+    /// Whether the agreed price and currency, where there are any, are borne out: the price by any item of the subscription, since what
+    /// was agreed may be one of several. What is unknown bears nothing out.
     #[must_use]
-    pub fn admits(&self, price: Option<&PriceId>, currency: Option<Currency>) -> bool {
-        self.price.as_ref().is_none_or(|agreed| price == Some(agreed))
+    pub fn admits<'p>(&self, prices: impl IntoIterator<Item = &'p PriceId>, currency: Option<Currency>) -> bool {
+        let mut prices = prices.into_iter();
+        self.price
+            .as_ref()
+            .is_none_or(|agreed| prices.any(|price| price == agreed))
             && self.currency.is_none_or(|agreed| currency == Some(agreed))
     }
 }

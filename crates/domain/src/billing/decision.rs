@@ -18,7 +18,7 @@ words! {
         Rejected => "rejected",
         /// It is kept until our side knows its client.
         Waiting => "waiting",
-        /// It cannot be read; a person has to look.
+        /// It cannot be read, or it could not be decided; a person has to look.
         Parked => "parked",
     }
 }
@@ -104,6 +104,8 @@ words! {
         NoHandler => "no_handler",
         /// The body cannot be read as what its type promises.
         Unreadable => "unreadable",
+        /// Deciding it failed again and again, for a reason that may not lie in it.
+        AttemptsUsedUp => "attempts_used_up",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an event of Stripe's says, in the words of the rules. Edges translate into these; nothing here knows of JSON.
 
 use super::subscription::{Observation, Rank};
-use crate::ids::{CheckoutSessionId, InvoiceId, SubscriptionId};
+use crate::ids::{CheckoutSessionId, InvoiceId, PriceId, SubscriptionId};
 use crate::money::Money;
 use crate::time::UnixSeconds;
 
@@ -25,6 +25,8 @@ pub enum FactKind {
         rank: Rank,
         /// What it saw.
         observation: Observation,
+        /// The prices of the items after the first one. They only matter to the contract, when the fact comes in.
+        other_prices: Vec<PriceId>,
     },
     /// A payment succeeded.
     Paid(Payment),

@@ -35,7 +35,7 @@ impl Subscription {
     /// Merges a fact that speaks of this subscription.
     pub(super) fn merge(&mut self, fact: &Fact) -> Taken {
         match &fact.kind {
-            FactKind::Snapshot { rank, observation } => self.merge_snapshot(*rank, fact.at, observation),
+            FactKind::Snapshot { rank, observation, .. } => self.merge_snapshot(*rank, fact.at, observation),
             FactKind::Paid(payment) => self.merge_payment(payment, fact.at),
             FactKind::Failed(_) => self.merge_failure(fact.at),
         }

@@ -79,6 +79,7 @@ pub fn said(event: &Event) -> Said {
                     snapshot: snapshot(&event.now),
                     before,
                 },
+                other_prices: Vec::new(),
             },
         )
     };
@@ -153,6 +154,7 @@ pub fn reading(id: usize, seen: &Sub, at: UnixSeconds) -> Fact {
                 snapshot: snapshot(seen),
                 before: Before::default(),
             },
+            other_prices: Vec::new(),
         },
     }
 }

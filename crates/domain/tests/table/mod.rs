@@ -122,6 +122,7 @@ impl Standing {
                     FactKind::Snapshot {
                         rank: Rank::Updated,
                         observation,
+                        other_prices: Vec::new(),
                     },
                 )]
             }
@@ -293,6 +294,7 @@ fn saw(rank: Rank, snapshot: Snapshot) -> FactKind {
             snapshot,
             before: Before::default(),
         },
+        other_prices: Vec::new(),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Subscription {
     pub current_period_end: Option<i64>,
     /// The price of the first item.
     pub price: Option<Price>,
+    /// The prices of the other items.
+    pub other_prices: Vec<Price>,
     /// `in_...`.
     pub latest_invoice: Option<String>,
     /// Set by whoever made it.
@@ -89,6 +91,11 @@ impl Subscription {
             Some(end) => Some(end),
             None => latest_period_end(&items)?,
         };
+        let currency = object.text("currency")?;
+        let mut other_prices = Vec::new();
+        for item in items.iter().skip(1) {
+            other_prices.extend(price(item, currency.clone())?);
+        }
         Ok(Self {
             id: object.required("id", Object::id)?,
             customer: object.required("customer", Object::id)?,
@@ -102,7 +109,8 @@ impl Subscription {
             start_date: object.time("start_date")?.unwrap_or(created),
             created,
             current_period_end,
-            price: first_price(&items, object.text("currency")?)?,
+            price: first_price(&items, currency)?,
+            other_prices,
             latest_invoice: object.id("latest_invoice")?,
             metadata: Metadata::read(object, "metadata")?,
         })
@@ -149,9 +157,12 @@ fn latest_period_end(items: &[Object<'_>]) -> Result<Option<i64>, ViewError> {
         .try_fold(None, |latest, item| Ok(latest.max(item.time("current_period_end")?)))
 }
 
-/// The price may be an id alone, and was called `plan` before prices existed.
 fn first_price(items: &[Object<'_>], currency: Option<String>) -> Result<Option<Price>, ViewError> {
-    let Some(item) = items.first() else { return Ok(None) };
+    items.first().map_or(Ok(None), |item| price(item, currency))
+}
+
+/// The price may be an id alone, and was called `plan` before prices existed.
+fn price(item: &Object<'_>, currency: Option<String>) -> Result<Option<Price>, ViewError> {
     for name in ["price", "plan"] {
         if let Some(id) = item.id(name)? {
             let own = item

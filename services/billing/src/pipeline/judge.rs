@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use db::billing::clients::LastEvent;
-use db::billing::inbox::KnownEvent;
+use db::billing::inbox::{KnownEvent, ReadAgain};
 use db::billing::owners::{NewBinding, Owner, charge_name, client_name, customer_name, object_name, session_name};
 use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
@@ -10,13 +10,15 @@ use domain::alert::{Alert, AlertKind};
 use domain::billing::authority::{Authority, BoundBy, Claim, NamedBy, WaitingFor, judge};
 use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
+use domain::ids::CustomerId;
 use serde_json::{Value, json};
 
 use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
 use crate::announcement::{self, StateChange};
-use crate::reading::{Content, Reading, Says, Source, Statement};
+use crate::backoff;
+use crate::reading::{Asked, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct Judged<'m> {
     pub(super) org: Option<String>,
     /// The names of what it waits for, with blanks between them.
     pub(super) waiting_for: Option<String>,
+    pub(super) read_again: Option<ReadAgain>,
     pub(super) details: Value,
 }
 
@@ -74,6 +77,8 @@ pub(super) struct Judge<'m> {
     pub(super) payments: Vec<PaymentRow>,
     pub(super) charges: ChargeRows,
     pub(super) outbox: Vec<NewOutboxRow>,
+    /// Charges that were read from Stripe and may not speak, with the names that may change that.
+    pub(super) left_alone: Vec<(String, Vec<String>)>,
 }
 
 impl<'m> Judge<'m> {
@@ -86,6 +91,7 @@ impl<'m> Judge<'m> {
             payments: Vec::new(),
             charges: ChargeRows::default(),
             outbox: Vec::new(),
+            left_alone: Vec::new(),
         }
     }
 
@@ -99,15 +105,20 @@ impl<'m> Judge<'m> {
             client: None,
             org: None,
             waiting_for: None,
+            read_again: None,
             details: json!({}),
         };
         match &event.reading.content {
             Content::Ignored(reason, customer) => {
                 judged.decision = Decision::ignored(*reason);
-                let owner = customer.as_ref().and_then(|of| self.known.customers.get(of.as_str()));
-                if let Some(Owner { client, org }) = owner {
-                    (judged.client, judged.org) = (Some(client.clone()), Some(org.clone()));
-                }
+                judged.details = found_of_ignored(event.reading, customer.as_ref());
+                self.file_under_owner(customer.as_ref(), &mut judged);
+            }
+            Content::GaveUp(GaveUp { why, customer, named }) => {
+                judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::AttemptsUsedUp);
+                judged.details = json!({ "problem": why });
+                judged.client = named.as_ref().map(ToString::to_string);
+                self.file_under_owner(customer.as_ref(), &mut judged);
             }
             Content::Unreadable(why) => {
                 judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::Unreadable);
@@ -116,12 +127,34 @@ impl<'m> Judge<'m> {
             Content::Pointer(pointer) => {
                 judged.decision = Decision::waiting(Reason::ObjectNotRead);
                 judged.waiting_for = Some(object_name(&pointer.url));
+                judged.read_again = Some(self.read_again(pointer, event));
             }
             Content::Statement(statement) => self.judge(statement, &mut judged),
         }
         let decision = judged.decision;
         self.judged.push(judged);
         decision
+    }
+
+    /// Puts what is not about a client into the timeline of the client that its customer belongs to.
+    fn file_under_owner(&self, customer: Option<&CustomerId>, judged: &mut Judged<'m>) {
+        let owner = customer.and_then(|of| self.known.customers.get(of.as_str()));
+        if let Some(Owner { client, org }) = owner {
+            (judged.client, judged.org) = (Some(client.clone()), Some(org.clone()));
+        }
+    }
+
+    /// When the object of a thin event is asked for again. Where it was asked for in vain that is later each time, for this event alone.
+    fn read_again(&self, pointer: &Pointer, event: &Open<'m>) -> ReadAgain {
+        let before = event.earlier.map_or(0, |earlier| earlier.read_failures);
+        let (failures, in_a_row) = match pointer.asked {
+            Asked::NotYet => (before, 0),
+            Asked::InVain => (before.saturating_add(1), before.saturating_add(1)),
+        };
+        ReadAgain {
+            failures,
+            at: self.rules.now + backoff::pause(&event.reading.event_id, in_a_row),
+        }
     }
 
     fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {
@@ -175,8 +208,10 @@ impl<'m> Judge<'m> {
         judged.org = named
             .and_then(|named| self.known.clients.get(named.as_str()))
             .map(|held| held.row.org_id.clone());
-        judged.waiting_for = Some(waiting_for(statement, what).join(" "));
+        let names = waiting_for(statement, what);
+        judged.waiting_for = Some(names.join(" "));
         judged.details = found(statement);
+        self.leave_alone(statement, judged.reading, names);
         if let Says::OfCharge(fact) = &statement.says {
             self.alert_charge(fact, judged);
         }
@@ -197,6 +232,9 @@ impl<'m> Judge<'m> {
             judged.details = self.expected_and_found(statement, judged.reading, victim);
         }
         judged.client = Some(victim.to_owned());
+        let customer = statement.customer.as_ref().map(|of| customer_name(of.as_str()));
+        let names = customer.into_iter().chain([client_name(victim)]);
+        self.leave_alone(statement, judged.reading, names.collect());
         if suspicious {
             let summary = format!("An event claims to pay for client {victim}, and may not: {reason}.");
             let alert = Alert::new(AlertKind::SpoofedMetadata, victim, summary)
@@ -205,6 +243,13 @@ impl<'m> Judge<'m> {
                 .with("customer", statement.customer.as_ref().map_or("", AsRef::as_ref))
                 .with("reason", reason);
             self.outbox.push(announcement::alert(alert, self.rules.now));
+        }
+    }
+
+    /// A charge that was read because something waits for it and that may not speak is not read again before one of these names changes.
+    fn leave_alone(&mut self, statement: &Statement, reading: &Reading<'_>, names: Vec<String>) {
+        if let (Source::Object, Says::OfCharge(fact)) = (reading.source, &statement.says) {
+            self.left_alone.push((fact.charge.to_string(), names));
         }
     }
 
@@ -355,6 +400,18 @@ impl<'m> Judge<'m> {
 
 fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
     to.timestamp().saturating_sub(from.timestamp())
+}
+
+/// What an event has that says nothing to the state; the rule that says so is the decision's reason.
+fn found_of_ignored(reading: &Reading<'_>, customer: Option<&CustomerId>) -> Value {
+    json!({
+        "found": {
+            "customer": customer.map(AsRef::<str>::as_ref),
+            "endpoint": reading.endpoint,
+            "account": reading.account,
+            "livemode": reading.livemode,
+        },
+    })
 }
 
 fn found(statement: &Statement) -> Value {

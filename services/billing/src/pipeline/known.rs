@@ -20,7 +20,7 @@ use domain::time::UnixSeconds;
 
 use super::Open;
 use crate::error::BillingError;
-use crate::reading::{Content, Says, Statement};
+use crate::reading::{Content, GaveUp, Says, Statement};
 
 /// A client of the batch.
 #[derive(Debug)]
@@ -310,7 +310,7 @@ fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
 fn statements<'m>(open: &[Open<'m>]) -> impl Iterator<Item = &'m Statement> {
     open.iter().filter_map(|event| match &event.reading.content {
         Content::Statement(statement) => Some(&**statement),
-        Content::Ignored(..) | Content::Unreadable(_) | Content::Pointer(_) => None,
+        Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) | Content::Pointer(_) => None,
     })
 }
 
@@ -318,7 +318,9 @@ fn statements<'m>(open: &[Open<'m>]) -> impl Iterator<Item = &'m Statement> {
 fn customer<'m>(event: &Open<'m>) -> Option<&'m str> {
     match &event.reading.content {
         Content::Statement(statement) => statement.customer.as_ref().map(AsRef::as_ref),
-        Content::Ignored(_, customer) => customer.as_ref().map(AsRef::as_ref),
+        Content::Ignored(_, customer) | Content::GaveUp(GaveUp { customer, .. }) => {
+            customer.as_ref().map(AsRef::as_ref)
+        }
         Content::Unreadable(_) | Content::Pointer(_) => None,
     }
 }

@@ -86,14 +86,14 @@ pub(crate) async fn decide_batch(
     Ok(report)
 }
 
-/// The events of a batch, each once: the index of its first message, and how many there are.
+/// The events of a batch, each once: the index of its first message, and how often Stripe delivered it.
 fn fold(readings: &[Reading<'_>]) -> BTreeMap<EventKey, (usize, i32)> {
     let mut folded = BTreeMap::new();
     for (index, reading) in readings.iter().enumerate() {
         let (_, count) = folded
             .entry((reading.event_id.clone(), reading.created))
             .or_insert((index, 0));
-        *count += 1;
+        *count += i32::from(reading.is_delivery);
     }
     folded
 }
@@ -110,7 +110,9 @@ fn split<'m>(
         let Some(reading) = readings.get(index) else { continue };
         match stored.get(&key) {
             Some(known) if known.status == "decided" => {
-                repeats.insert(key, deliveries);
+                if deliveries > 0 {
+                    repeats.insert(key, deliveries);
+                }
             }
             earlier => open.push(Open {
                 index,

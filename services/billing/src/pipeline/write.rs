@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use db::billing::charges::{upsert_charges_in_txn, upsert_disputes_in_txn, upsert_refunds_in_txn};
 use db::billing::clients::{ClientRow, update_clients_in_txn};
 use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
-use db::billing::inbox::{
-    DecidedEvent, EventKey, count_repeats_in_txn, find_waiting_events_in_txn, insert_events_in_txn,
-    update_events_in_txn,
-};
+use db::billing::inbox::{DecidedEvent, EventKey, count_repeats_in_txn, insert_events_in_txn, update_events_in_txn};
 use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
 use db::billing::registers::{update_subscriptions_in_txn, upsert_subscriptions_in_txn};
 use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn};
+use db::billing::waiting::{leave_charge_alone_in_txn, release_waiting_events_in_txn, take_released_events_in_txn};
 use db::outbox::insert_outbox_in_txn;
 use db::{DbError, TransactError as _, Transaction};
 use domain::billing::decision::Guard;
@@ -22,6 +20,7 @@ use super::judge::{Judge, Judged};
 use crate::announcement;
 use crate::error::BillingError;
 use crate::reading::Source;
+use crate::releases::AT_ONCE;
 
 /// Writes everything; answers whether there is something for the relay.
 ///
@@ -50,10 +49,12 @@ pub(super) async fn write(
         .chain(judge.charges.new.iter().map(|id| charge_name(id)))
         .collect();
     if !became_known.is_empty() {
-        let released = find_waiting_events_in_txn(txn, &became_known).await?;
-        judge
-            .outbox
-            .extend(released.into_iter().map(announcement::decide_again));
+        release_waiting_events_in_txn(txn, &became_known).await?;
+        let first = take_released_events_in_txn(txn, AT_ONCE).await?;
+        judge.outbox.extend(first.into_iter().map(announcement::decide_again));
+    }
+    for (charge, names) in &judge.left_alone {
+        leave_charge_alone_in_txn(txn, charge, names).await?;
     }
     if judge.outbox.is_empty() {
         return Ok(false);
@@ -208,6 +209,7 @@ fn decided_event<'j>(judged: &'j Judged<'_>) -> DecidedEvent<'j> {
         client: judged.client.as_deref(),
         org: judged.org.as_deref().filter(|_| judged.is_the_clients_own()),
         waiting_for: judged.waiting_for.as_deref(),
+        read_again: judged.read_again,
         deliveries: judged.deliveries,
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Reading<'m> {
     pub(crate) api_version: Option<String>,
     pub(crate) livemode: Option<bool>,
     pub(crate) received_at: DateTime<Utc>,
+    /// Whether Stripe delivered it just now; we send it once more ourselves where it waited or was parked.
+    pub(crate) is_delivery: bool,
     /// The body, byte for byte.
     pub(crate) payload: &'m str,
     pub(crate) content: Content,
@@ -66,6 +68,24 @@ pub(crate) struct Pointer {
     pub(crate) url: String,
     /// The event's `created`.
     pub(crate) at: UnixSeconds,
+    /// Whether Stripe was asked for it.
+    pub(crate) asked: Asked,
+}
+
+/// Whether Stripe was asked for an object that is still to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// There was no time, no key, or no use in asking just then.
+    NotYet,
+    /// It gave no answer that counts.
+    InVain,
+}
+
+impl Pointer {
+    /// The kind of the object: its URL without the id, such as `/v1/charges`.
+    pub(crate) fn kind(&self) -> &str {
+        self.url.rsplit_once('/').map_or("", |(kind, _)| kind)
+    }
 }
 
 /// What an event says.
@@ -77,8 +97,18 @@ pub(crate) enum Content {
     Ignored(Reason, Option<CustomerId>),
     /// It cannot be read; why.
     Unreadable(String),
+    /// It could not be decided however often that was tried.
+    GaveUp(GaveUp),
     /// A fact, and who it says it is about.
     Statement(Box<Statement>),
+}
+
+/// Why an event could not be decided, and who it says it is about.
+#[derive(Debug)]
+pub(crate) struct GaveUp {
+    pub(crate) why: String,
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) named: Option<ClientId>,
 }
 
 /// A fact, and who it says it is about.
@@ -135,9 +165,27 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
         api_version: envelope.api_version.as_deref().map(ToOwned::to_owned),
         livemode: envelope.livemode,
         received_at,
+        is_delivery: message.headers.get_bool(headers::AGAIN) != Some(true),
         payload,
         content,
     })
+}
+
+impl Reading<'_> {
+    /// The same event as one that could not be decided.
+    pub(crate) fn given_up(self, why: String) -> Self {
+        let (customer, named) = match self.content {
+            Content::Statement(statement) => (statement.customer, statement.named),
+            Content::Ignored(_, customer) => (customer, None),
+            Content::GaveUp(gave_up) => (gave_up.customer, gave_up.named),
+            Content::Pointer(_) | Content::Unreadable(_) => (None, None),
+        };
+        Self {
+            content: Content::GaveUp(GaveUp { why, customer, named }),
+            is_delivery: false,
+            ..self
+        }
+    }
 }
 
 fn describe(error: &Unreadable) -> String {
@@ -193,7 +241,12 @@ fn thin(body: &[u8], rule: Rule, at: UnixSeconds) -> Content {
     }
     match related_url(body) {
         Ok(Some(url)) => match Related::parse(&url) {
-            Ok(_) => Content::Pointer(Pointer { rule, url, at }),
+            Ok(_) => Content::Pointer(Pointer {
+                rule,
+                url,
+                at,
+                asked: Asked::NotYet,
+            }),
             Err(error) => Content::Unreadable(format!("related_object: {error}")),
         },
         Ok(None) => Content::Unreadable(describe(&Unreadable::Missing("related_object.url"))),

@@ -78,6 +78,7 @@ impl Reading<'_> {
             api_version: None,
             livemode: None,
             received_at: answered,
+            is_delivery: false,
             payload: "",
             content,
         }

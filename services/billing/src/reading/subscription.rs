@@ -46,11 +46,20 @@ fn statement(
     rank: Rank,
     observation: Observation,
 ) -> Result<Statement, Unreadable> {
+    let other_prices = view
+        .other_prices
+        .iter()
+        .map(|price| id("subscription.items.data[].price.id", &price.id, PriceId::parse))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(Statement {
         says: Says::OfSubscription(Fact {
             subscription: id("subscription.id", &view.id, SubscriptionId::parse)?,
             at,
-            kind: FactKind::Snapshot { rank, observation },
+            kind: FactKind::Snapshot {
+                rank,
+                observation,
+                other_prices,
+            },
         }),
         customer: Some(id("subscription.customer", &view.customer, CustomerId::parse)?),
         session: None,

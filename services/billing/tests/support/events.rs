@@ -3,6 +3,7 @@
 use bus::{Headers, Outgoing, headers, topology};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use service_kit::clock::Clock;
 
 use super::unique;
 
@@ -218,6 +219,23 @@ impl Payer {
                 "evidence_details": {"due_by": T0 + 604_800}
             }),
         )
+    }
+}
+
+/// A thin event as Stripe sends it: the type of the snapshot with `v1.` before it, a time as text, and no object.
+pub fn thin(kind: &str, object: &str, url: &str) -> Event {
+    let created = Clock::System.now();
+    let event = json!({
+        "id": unique("evt_thin"), "object": "v2.core.event", "type": format!("v1.{kind}"), "livemode": false,
+        "created": created.to_rfc3339_opts(chrono::SecondsFormat::Millis, true), "context": null, "reason": null,
+        "related_object": {"id": url.rsplit('/').next(), "type": object, "url": url}
+    });
+    Event {
+        id: event["id"].as_str().unwrap().to_owned(),
+        kind: event["type"].as_str().unwrap().to_owned(),
+        created: created.timestamp(),
+        body: event.to_string(),
+        endpoint: "platform",
     }
 }
 
