@@ -205,12 +205,18 @@ pub(crate) fn post_withdraw_refund() -> Operation {
 }
 
 pub(crate) fn post_retry() -> Operation {
+    let counts = Schema::object([(
+        "object",
+        Maybe,
+        Schema::text().note("Of a call that happened twice and cannot be undone: the object at Stripe that counts."),
+    )]);
     command(
         "retryOperation",
         "Sends a refused call on without waiting. One that happened twice is looked at again, once one of the two was undone.",
     )
-        .path("number", Schema::integer())
-        .problem(400, &["path_malformed"])
+    .path("number", Schema::integer())
+    .body(Maybe, counts)
+    .problem(400, &["path_malformed", "field_invalid"])
 }
 
 pub(crate) fn post_bear_loss() -> Operation {

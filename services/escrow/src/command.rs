@@ -2,13 +2,16 @@
 //! makes the calls.
 
 use chrono::{DateTime, Utc};
+use db::escrow::accounts::mark_news_in_txn;
 use db::escrow::held::{HeldEscrow, Lock, lock_escrow_in_txn};
 use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
 use db::escrow::operations::list_operations_in_txn;
 use db::{Transaction, in_txn};
 use domain::escrow::decide::Reason;
+use domain::escrow::facts::Readiness;
 use domain::escrow::input::{Command, Input};
 use domain::escrow::operation::{Cause as Why, Observation, Status};
+use domain::ids::StripeObjectId;
 use serde_json::Value;
 
 use crate::accounts::hear_news_in_txn;
@@ -36,6 +39,8 @@ pub(crate) struct Order<'a> {
     pub(crate) actor: &'a str,
     /// The word in the audit trail.
     pub(crate) action: &'a str,
+    /// Of a call that happened twice: the object that counts, where a person says so.
+    pub(crate) counts: Option<&'a StripeObjectId>,
     pub(crate) keyed: Option<Keyed<'a>>,
 }
 
@@ -99,7 +104,12 @@ async fn order_in_txn(
         }
     }
     // A recipient that is known not to be able to receive is not tried.
-    let held = hear_news_in_txn(txn, lock_in_txn(txn, order.escrow).await?, now).await?;
+    let held = lock_in_txn(txn, order.escrow).await?;
+    if has_barred(&held) {
+        // It may have heard nothing since it was paid out.
+        mark_news_in_txn(txn, order.escrow).await?;
+    }
+    let held = hear_news_in_txn(txn, held, now).await?;
     let cause = Cause {
         actor: order.actor,
         action: order.action,
@@ -108,7 +118,7 @@ async fn order_in_txn(
         at: now,
     };
     let sent_on = match command {
-        Command::Retry { job } => sent_on_in_txn(txn, runner, &held, order.by, *job, cause).await?,
+        Command::Retry { job } => sent_on_in_txn(txn, runner, &held, order, *job, cause).await?,
         Command::Release
         | Command::Refund(_)
         | Command::Expire
@@ -117,7 +127,7 @@ async fn order_in_txn(
         | Command::BearLoss(_) => SentOn::Call(held),
     };
     let next = match sent_on {
-        SentOn::Look(held) => held,
+        SentOn::Settled(held) => held,
         SentOn::Call(held) => commanded_in_txn(txn, &held, command, cause).await?,
     };
     let answer = show_in_txn(txn, &next).await?;
@@ -128,6 +138,11 @@ async fn order_in_txn(
         answer,
         is_repeat: false,
     })
+}
+
+fn has_barred(held: &HeldEscrow) -> bool {
+    let mut recipients = held.escrow.recipients.iter();
+    recipients.any(|recipient| matches!(recipient.readiness, Readiness::NotReady(_)))
 }
 
 async fn commanded_in_txn(
@@ -150,8 +165,8 @@ async fn commanded_in_txn(
 enum SentOn {
     /// It is to be made, if the escrow's rules want it.
     Call(HeldEscrow),
-    /// It happened twice, and is looked at again. To the escrow it has been under way all the time.
-    Look(HeldEscrow),
+    /// It happened twice, and is looked at again, or is settled by a person's word. To the escrow it has been under way all the time.
+    Settled(HeldEscrow),
 }
 
 /// A call that waits, for a delay to end or for a person, is sent on by a person; the retry service leaves one alone that was given up.
@@ -159,41 +174,49 @@ async fn sent_on_in_txn(
     txn: &Transaction<'_>,
     runner: &Runner,
     held: &HeldEscrow,
-    by: By,
+    order: Order<'_>,
     job: u32,
     cause: Cause<'_>,
 ) -> Result<SentOn, EscrowError> {
+    let nothing = || EscrowError::Refused {
+        reason: Reason::NothingToRetry,
+        status: held.escrow.status,
+    };
     let operations = list_operations_in_txn(txn, held.escrow.terms.id.as_str()).await?;
-    let waiting = operations.iter().find(|row| row.number == job && row.job.is_some());
-    let Some(row) = waiting else {
+    let Some(row) = operations.iter().find(|row| row.number == job) else {
         return Ok(SentOn::Call(held.clone()));
     };
     let operation = row.operation.id.as_str();
     let rules = (runner.rules, runner.moment(), cause.at);
     let none = Observed::default();
-    match (&row.operation.status, by) {
-        (
-            Status::FailedPermanent {
-                cause: Why::HappenedTwice,
-            },
-            By::Person,
-        ) => {
-            let held = observe_in_txn(txn, held, operation, &Observation::SentOn, &none, rules).await?;
-            let cause = Cause {
-                operation: Some(operation),
-                ..cause
-            };
-            write_call_in_txn(txn, &row.escrow, cause).await?;
-            Ok(SentOn::Look(held))
-        }
+    let happened_twice = Status::FailedPermanent {
+        cause: Why::HappenedTwice,
+    };
+    if row.operation.status == happened_twice && order.by == By::Person {
+        let observation = order
+            .counts
+            .map_or(Observation::SentOn, |object| Observation::Chosen(object.clone()));
+        let held = observe_in_txn(txn, held, operation, &observation, &none, rules).await?;
+        let cause = Cause {
+            operation: Some(operation),
+            reason: order.counts.map(StripeObjectId::as_str),
+            ..cause
+        };
+        write_call_in_txn(txn, &row.escrow, cause).await?;
+        return Ok(SentOn::Settled(held));
+    }
+    if order.counts.is_some() {
+        return Err(nothing());
+    }
+    if row.job.is_none() {
+        return Ok(SentOn::Call(held.clone()));
+    }
+    match (&row.operation.status, order.by) {
         (Status::FailedPermanent { .. } | Status::FailedTransient { .. }, By::Person) => {
             let held = observe_in_txn(txn, held, operation, &Observation::SentOn, &none, rules).await?;
             Ok(SentOn::Call(held))
         }
-        (Status::FailedPermanent { .. }, By::RetryService) => Err(EscrowError::Refused {
-            reason: Reason::NothingToRetry,
-            status: held.escrow.status,
-        }),
+        (Status::FailedPermanent { .. }, By::RetryService) => Err(nothing()),
         (Status::FailedTransient { .. }, By::RetryService)
         | (
             Status::Intended | Status::InFlight { .. } | Status::Succeeded { .. } | Status::Unknown { .. },

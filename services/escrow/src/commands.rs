@@ -108,6 +108,7 @@ impl Commands {
             by: By::RetryService,
             actor: "retry",
             action: "retry",
+            counts: None,
             keyed: None,
         };
         let job = command.number;

@@ -8,11 +8,12 @@ use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use db::escrow::accounts::upsert_account_in_txn;
 use db::escrow::held::HeldEscrow;
 use db::escrow::inbox::{EventOutcome, mark_event_in_txn, set_event_outcome_in_txn};
+use db::escrow::operations::find_operation_in_txn;
 use db::escrow::owners::{Names, find_owner_in_txn, is_recipient_anywhere};
 use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
 use domain::escrow::input::{Fact, Input};
-use domain::escrow::operation::Observation;
+use domain::escrow::operation::{Observation, Status};
 use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -216,20 +217,47 @@ impl Decider {
                     outcome("ignored", "not_a_recipient")
                 }
             }
-            Content::RefundFailed { refund, names } => match find_owner_in_txn(txn, names).await? {
-                Some(escrow) => {
-                    let alert = notices::refund_came_back(&escrow, refund);
-                    tell_in_txn(txn, Some(&escrow), vec![alert], self.runner.clock.now()).await?;
-                    first
-                }
-                None => outcome("ignored", "not_an_escrow"),
-            },
+            Content::RefundFailed { refund, names } => self.refund_failed_in_txn(txn, refund, names).await?,
             Content::About(about) => self.about_in_txn(txn, &reading.kind, about).await?,
         };
         if last != first {
             set_event_outcome_in_txn(txn, &event, last).await?;
         }
         Ok(Decided::As(last))
+    }
+
+    /// A refund that was taken for done and came back needs a person. One that failed at its call is refused, and made again or not by
+    /// the rules: nobody may pay it by hand beside that. While nobody knows which it is, the event waits.
+    async fn refund_failed_in_txn(
+        &self,
+        txn: &Transaction<'_>,
+        refund: &str,
+        names: &Names,
+    ) -> Result<EventOutcome<'static>, EscrowError> {
+        let Some(escrow) = find_owner_in_txn(txn, names).await? else {
+            return Ok(outcome("ignored", "not_an_escrow"));
+        };
+        let held = lock_in_txn(txn, &escrow).await?;
+        let row = match &names.operation {
+            Some(operation) => find_operation_in_txn(txn, operation).await?,
+            None => None,
+        };
+        let row = row.filter(|row| row.escrow == held.escrow.terms.id.as_str());
+        match row.map(|row| row.operation.status) {
+            Some(Status::InFlight { .. } | Status::Unknown { .. }) => Ok(outcome("waiting", "call_under_way")),
+            Some(Status::Intended | Status::FailedTransient { .. } | Status::FailedPermanent { .. }) => {
+                Ok(outcome("ignored", "refund_was_refused"))
+            }
+            Some(Status::Succeeded { object }) if object.as_str() != refund => {
+                Ok(outcome("ignored", "refund_was_refused"))
+            }
+            // Made by others, or taken for done.
+            Some(Status::Succeeded { .. }) | None => {
+                let alert = notices::refund_came_back(&escrow, refund);
+                tell_in_txn(txn, Some(&escrow), vec![alert], self.runner.clock.now()).await?;
+                Ok(outcome("applied", "applied"))
+            }
+        }
     }
 
     async fn about_in_txn(
@@ -281,7 +309,7 @@ impl Decider {
         let (Some(object), Some(operation)) = (&about.made, &about.names.operation) else {
             return Ok(held);
         };
-        let row = db::escrow::operations::find_operation_in_txn(txn, operation).await?;
+        let row = find_operation_in_txn(txn, operation).await?;
         let is_ours = row.is_some_and(|row| row.escrow == held.escrow.terms.id.as_str());
         if !is_ours {
             return Ok(held);

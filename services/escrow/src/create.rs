@@ -88,8 +88,14 @@ pub(crate) async fn create(
         Status::FailedPermanent {
             cause: Cause::Refused(failure),
         } => Created::Refused(failure.code),
-        Status::FailedPermanent { .. } => Created::Refused(ErrorCode::Unknown),
-        Status::Intended
+        Status::FailedPermanent {
+            cause: Cause::NeverHappened | Cause::Withdrawn,
+        } => Created::Refused(ErrorCode::Unknown),
+        // Two payments are there, of which a person undoes one.
+        Status::FailedPermanent {
+            cause: Cause::HappenedTwice,
+        }
+        | Status::Intended
         | Status::InFlight { .. }
         | Status::Succeeded { .. }
         | Status::FailedTransient { .. }

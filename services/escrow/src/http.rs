@@ -14,7 +14,7 @@ use domain::escrow::failure::ErrorCode;
 use domain::escrow::input::Command;
 use domain::escrow::state::EscrowStatus;
 use domain::escrow::terms::Settlement;
-use domain::ids::{self, AccountId, EscrowId};
+use domain::ids::{self, AccountId, EscrowId, StripeObjectId};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, bearer, require_secret};
 use service_kit::http::{Place, Routes};
@@ -27,7 +27,7 @@ use crate::api;
 use crate::command::{By, Order, find, order};
 use crate::create::{Created, create, is_repeat};
 use crate::error::EscrowError;
-use crate::request::{EscrowRequest, field_of, invalid, of_terms, refund_amount, spelled};
+use crate::request::{EscrowRequest, field_of, invalid, object_that_counts, of_terms, refund_amount, spelled};
 use crate::runner::Runner;
 use crate::timeouts::{Timeouts, Trigger};
 
@@ -140,7 +140,7 @@ fn bare(
 ) -> impl Handler<(Principal, HttpRequest, Path<String>, Data<Desk>), Output = Result<HttpResponse, Problem>> {
     move |caller: Principal, request: HttpRequest, path: Path<String>, desk: Data<Desk>| {
         let bare = bare.clone();
-        async move { command(&desk, &caller, &request, valid(&path)?, action, "", &bare).await }
+        async move { command(&desk, &caller, &request, valid(&path)?, Wish::of(action, "", &bare)).await }
     }
 }
 
@@ -154,27 +154,29 @@ async fn post_refund(
     let amount = refund_amount(&body)?;
     let text = amount.map_or_else(String::new, |amount| amount.to_string());
     let id = valid(&path)?;
-    command(&desk, &caller, &request, id, "refund", &text, &Command::Refund(amount)).await
+    let refund = Command::Refund(amount);
+    command(&desk, &caller, &request, id, Wish::of("refund", &text, &refund)).await
 }
 
 async fn post_retry(
     caller: Principal,
     request: HttpRequest,
     path: Path<(String, u32)>,
+    body: Bytes,
     desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
     let (id, job) = path.into_inner();
-    let text = job.to_string();
-    command(
-        &desk,
-        &caller,
-        &request,
-        valid(&id)?,
-        "retry",
-        &text,
-        &Command::Retry { job },
-    )
-    .await
+    let counts = object_that_counts(&body)?;
+    let text = counts
+        .as_ref()
+        .map_or_else(|| job.to_string(), |object| format!("{job} {object}"));
+    let wish = Wish {
+        action: "retry",
+        parameters: &text,
+        command: &Command::Retry { job },
+        counts: counts.as_ref(),
+    };
+    command(&desk, &caller, &request, valid(&id)?, wish).await
 }
 
 async fn post_bear_loss(
@@ -187,7 +189,30 @@ async fn post_bear_loss(
     let bear_loss = AccountId::parse(account.as_str())
         .map(Command::BearLoss)
         .map_err(|_| Problem::not_found("There is no such recipient."))?;
-    command(&desk, &caller, &request, valid(&id)?, "bear_loss", &account, &bear_loss).await
+    let wish = Wish::of("bear_loss", &account, &bear_loss);
+    command(&desk, &caller, &request, valid(&id)?, wish).await
+}
+
+/// What a caller wants of an escrow.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    /// The word in the audit trail.
+    action: &'a str,
+    /// What makes a request the same under its key.
+    parameters: &'a str,
+    command: &'a Command,
+    counts: Option<&'a StripeObjectId>,
+}
+
+impl<'a> Wish<'a> {
+    const fn of(action: &'a str, parameters: &'a str, command: &'a Command) -> Self {
+        Self {
+            action,
+            parameters,
+            command,
+            counts: None,
+        }
+    }
 }
 
 async fn command(
@@ -195,27 +220,26 @@ async fn command(
     caller: &Principal,
     request: &HttpRequest,
     escrow: &str,
-    action: &str,
-    parameters: &str,
-    command: &Command,
+    wish: Wish<'_>,
 ) -> Result<HttpResponse, Problem> {
     caller.require_service()?;
     let key = key(request)?;
-    let scope = format!("escrows.{action}/{}/{escrow}", caller.subject);
+    let scope = format!("escrows.{}/{}/{escrow}", wish.action, caller.subject);
     let actor = format!("service:{}", caller.subject);
     let keyed = key.as_deref().map(|key| Keyed {
         scope: &scope,
         key,
-        request: parameters,
+        request: wish.parameters,
     });
     let ordered = Order {
         escrow,
         by: By::Person,
         actor: &actor,
-        action,
+        action: wish.action,
+        counts: wish.counts,
         keyed,
     };
-    let answer = order(&desk.runner, ordered, command)
+    let answer = order(&desk.runner, ordered, wish.command)
         .await
         .map_err(|error| problem(&error))?;
     Ok(HttpResponse::Accepted().json(answer))

@@ -411,6 +411,7 @@ fn of_transfer(kind: &str, transfer: &Transfer) -> Content {
         (Err(unreadable), _) | (_, Err(unreadable)) => return unreadable,
     };
     let transfer_id = id.clone();
+    let is_undone = total.minor > 0 && total.minor >= amount.minor;
     let fact = if kind == "transfer.failed" {
         Fact::TransferFailed {
             account,
@@ -437,7 +438,8 @@ fn of_transfer(kind: &str, transfer: &Transfer) -> Content {
             group: transfer.transfer_group.clone(),
             ..names_in(&transfer.metadata)
         },
-        made: StripeObjectId::parse(transfer_id.as_str()).ok(),
+        // One that is undone as a whole may be the second of two; only a look tells which of them counts.
+        made: StripeObjectId::parse(transfer_id.as_str()).ok().filter(|_| !is_undone),
         learned: Learned::default(),
         fact,
     }))

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use domain::escrow::failure::ErrorCode;
 use domain::escrow::split::{Claim, Fee, Share, Split, SplitError};
 use domain::escrow::terms::{CaptureMethod, OnAuthorizationExpiry, Terms, TermsError};
-use domain::ids::{AccountId, EscrowId};
+use domain::ids::{AccountId, EscrowId, StripeObjectId};
 use domain::money::currency_rules::ChargeError;
 use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
@@ -134,6 +134,25 @@ pub(crate) fn refund_amount(body: &[u8]) -> Result<Option<i64>, Problem> {
         // What a caller left empty by mistake is not everything.
         Some(_) => integer(fields, "amount", "amount").map(Some),
     }
+}
+
+/// The body of `POST /api/escrows/{id}/operations/{number}/retry`: for a call that happened twice, the object that counts.
+///
+/// # Errors
+/// 400 that names the field.
+pub(crate) fn object_that_counts(body: &[u8]) -> Result<Option<StripeObjectId>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let body: Value = serde_json::from_slice(body)
+        .map_err(|_| Problem::bad_request("body_malformed", "The body has to be a JSON object."))?;
+    let fields = object(&body, "body", &["object"])?;
+    if !fields.contains_key("object") {
+        return Ok(None);
+    }
+    let id = text(fields, "object")?;
+    let id = StripeObjectId::parse(id).map_err(|_| invalid("object", "object is no id of Stripe's"))?;
+    Ok(Some(id))
 }
 
 fn object<'v>(value: &'v Value, path: &str, known: &[&str]) -> Result<&'v Map<String, Value>, Problem> {

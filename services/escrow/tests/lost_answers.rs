@@ -117,8 +117,96 @@ fn a_refund_that_fails_at_once_waits_for_a_person_and_is_not_booked() {
             let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
             assert_eq!((status, &body["status"]), (202, &json!("held")), "{body:#}");
             assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+            let heard =
+                "SELECT count(*) FROM billing_events WHERE type = 'refund.failed' AND reason = 'refund_was_refused'";
+            testkit::eventually(SOON, || async { world.count(heard).await > 0 }).await;
+            assert_eq!(
+                world.alerts("refund_failed").await,
+                0,
+                "nobody pays by hand what is made again, or not, by the rules"
+            );
         }
         world.assert_book_holds().await;
+    });
+}
+
+/// The bank's refusal is told before the answer to the call is: it waits until it is known which of both the call was.
+#[test]
+fn a_refund_that_came_back_while_its_call_is_unknown_is_told_once_it_was_taken_for_done() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        world
+            .fault(json!({"path": "/v1/refunds$", "method": "POST", "kind": "lost_after"}))
+            .await;
+        world.command(&id, "refund", &json!({"amount": 1_000})).await;
+        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND status = 'unknown'";
+        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        let mut refund = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
+        refund["status"] = json!("failed");
+        let event = json!({
+            "id": support::unique("evt_refund"), "object": "event", "type": "refund.failed", "created": world.clock.unix_seconds(),
+            "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": refund},
+        });
+        world.deliver(&event, "platform").await;
+        let waiting = "SELECT count(*) FROM billing_events WHERE type = 'refund.failed' AND status = 'waiting'";
+        testkit::eventually(SOON, || async { world.count(waiting).await == 1 }).await;
+        assert_eq!(world.alerts("refund_failed").await, 0);
+        // The same call under its key says that it was made.
+        world.clock.advance(Duration::from_secs(2 * 3_600));
+        testkit::eventually(SOON, || async { world.alerts("refund_failed").await == 1 }).await;
+        assert_eq!(world.count(waiting).await, 0);
+    });
+}
+
+/// Somebody captures a part in the dashboard, and we only learn of it by looking: what is there is divided, and not what was asked for.
+#[test]
+fn a_capture_that_others_made_of_a_part_is_taken_for_what_it_is() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["platform_fee"] = json!({"bps": 6_000});
+        let id = world.held(&terms).await;
+        let payment = world.get(&id).await["payment_intent_id"].as_str().unwrap().to_owned();
+        let capture = format!("/v1/payment_intents/{payment}/capture");
+        world
+            .stripe(Method::POST, &capture, &[("amount_to_capture", "6000")])
+            .await;
+        world.command(&id, "release", &json!({})).await;
+        let mut rounds = 0;
+        while world.moved(&id, "transfers").await.is_empty() {
+            assert!(rounds < 100, "{:#}", world.get(&id).await);
+            rounds += 1;
+            world.clock.advance(Duration::from_secs(600));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        world.until(&id, "distributed").await;
+        // Of the 40.00 that were never taken each bears its part: of EUR 40.00 the recipient has 24.00, of 60.00 the platform 36.00.
+        assert_eq!(world.moved(&id, "transfers").await, [2_400]);
+        world.carry().await;
+        assert_eq!(world.get(&id).await["captured"], 6_000);
+        world.assert_book_holds().await;
+    });
+}
+
+/// A key that may not list what it made would leave calls unknown for ever.
+#[test]
+fn a_look_that_stripe_refuses_is_told() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        world
+            .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after"}))
+            .await;
+        let refused = json!({"path": "/v1/transfers", "method": "GET", "kind": "error", "code": "secret_key_required", "times": 3});
+        world.fault(refused).await;
+        world.command(&id, "release", &json!({})).await;
+        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'unknown'";
+        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        world.clock.advance(Duration::from_secs(30 * 3_600));
+        testkit::eventually(SOON, || async {
+            world.alerts("stripe_api_failure:escrow/look").await > 0
+        })
+        .await;
+        world.until_later(&id, "distributed").await;
     });
 }
 
@@ -174,11 +262,62 @@ fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
         let second = second["id"].as_str().unwrap();
         let reversal = format!("/v1/transfers/{second}/reversals");
         world.stripe(Method::POST, &reversal, &[("amount", "1000")]).await;
+        // What is told of both settles nothing, and least of all by the one that was undone.
+        world.carry().await;
+        let heard = "SELECT count(*) FROM billing_events WHERE type LIKE 'transfer.%' AND status = 'decided'";
+        testkit::eventually(SOON, || async { world.count(heard).await >= 3 }).await;
         let (status, body) = world.command(&id, &retry, &json!({})).await;
         assert_eq!(status, 202, "{body:#}");
         let done = world.until(&id, "distributed").await;
-        assert_eq!(done["recipients"][0]["transfers"], json!([ours["id"]]));
+        let operation = done["operations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["kind"] == "transfer");
+        assert_eq!(operation.unwrap()["object"], ours["id"]);
+        world.assert_book_holds().await;
+    });
+}
+
+/// A refund cannot be undone: a person says which of the two counts, and the other one is what others did.
+#[test]
+fn of_two_refunds_a_person_says_which_counts() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        world
+            .fault(json!({"path": "/v1/refunds$", "method": "POST", "kind": "lost_after"}))
+            .await;
+        world.command(&id, "refund", &json!({"amount": 1_000})).await;
+        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND status = 'unknown'";
+        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        let ours = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
+        let form = [
+            ("payment_intent", ours["payment_intent"].as_str().unwrap()),
+            ("amount", "1000"),
+            (
+                "metadata[operation_id]",
+                ours["metadata"]["operation_id"].as_str().unwrap(),
+            ),
+        ];
+        world.stripe(Method::POST, "/v1/refunds", &form).await;
+        world.clock.advance(Duration::from_secs(30 * 3_600));
+        testkit::eventually(SOON, || async { world.alerts("escrow_happened_twice").await > 0 }).await;
+        let (status, body) = world.command(&id, "refund", &json!({"amount": 1_000})).await;
+        assert_eq!(status, 409, "{body:#}");
+        let (status, body) = world.command(&id, "operations/1/retry", &json!({"object": 7})).await;
+        assert_eq!((status, &body["field"]), (400, &json!("object")));
+        let (status, body) = world
+            .command(&id, "operations/1/retry", &json!({"object": ours["id"]}))
+            .await;
+        assert_eq!((status, &body["status"]), (202, &json!("held")), "{body:#}");
+        let (status, _) = world
+            .command(&id, "operations/1/retry", &json!({"object": ours["id"]}))
+            .await;
+        assert_eq!(status, 409, "it is settled");
         world.carry().await;
+        testkit::eventually(SOON, || async { world.get(&id).await["refunded"] == 2_000 }).await;
+        world.command(&id, "refund", &json!({"amount": 500})).await;
+        testkit::eventually(SOON, || async { world.get(&id).await["refunded"] == 2_500 }).await;
         world.assert_book_holds().await;
     });
 }

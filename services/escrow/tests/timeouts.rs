@@ -39,6 +39,45 @@ async fn alerts(world: &World, key: &str) -> i64 {
     world.sql.query_one(sql, &[&key]).await.unwrap().get(0)
 }
 
+/// The same from the payer's card to the money that came back: nothing is written into the database by hand.
+#[test]
+fn a_hundred_payments_of_one_euro_come_back_in_two_runs_at_stripe() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        (terms["capture"], terms["amount"]) = (json!("automatic"), json!(100));
+        let mut escrows = Vec::new();
+        for _ in 0..100 {
+            escrows.push(world.paid(&terms, "pm_card_bypassPending").await);
+            world.carry().await;
+        }
+        for id in &escrows {
+            world.until(id, "held").await;
+        }
+        world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+        for (run_number, left) in [(1, 50), (2, 0)] {
+            let report = run(&world).await;
+            assert_eq!(
+                (&report["succeeded"], &report["left"]),
+                (&json!(50), &json!(left)),
+                "{report}"
+            );
+            let refunded = "SELECT count(*) FROM escrow_transactions WHERE status = 'refunded'";
+            testkit::eventually(support::SOON, || async {
+                world.count(refunded).await == 50 * run_number
+            })
+            .await;
+            let mut moved = 0;
+            for id in &escrows {
+                moved += world.moved(id, "refunds").await.iter().sum::<i64>();
+            }
+            assert_eq!(moved, 5_000 * run_number);
+        }
+        assert_eq!(alerts(&world, "refund_breaker:run_count").await, 1);
+        world.assert_book_holds().await;
+    });
+}
+
 #[test]
 fn of_a_hundred_expired_escrows_fifty_go_back_an_alert_is_raised_and_the_rest_follows_in_the_next_run() {
     in_world(|world| async move {

@@ -68,6 +68,17 @@ pub async fn list_escrows_with_news(conn: &impl GenericClient, limit: i64) -> Re
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Has an escrow hear of its recipients' accounts once more, as they are known now.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn mark_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<(), DbError> {
+    let sql = "UPDATE escrow_recipients AS r SET account_news = true WHERE escrow_id = $1 \
+               AND EXISTS (SELECT 1 FROM escrow_accounts AS a WHERE a.account = r.account)";
+    execute(txn, "mark_account_news", sql, &[&escrow]).await?;
+    Ok(())
+}
+
 /// Takes the news of an escrow's recipients. The caller holds the escrow's row and tells it in the same transaction.
 ///
 /// # Errors

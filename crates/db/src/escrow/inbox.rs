@@ -103,7 +103,9 @@ pub async fn set_event_outcome_in_txn(
     event: &EscrowEvent<'_>,
     outcome: EventOutcome<'_>,
 ) -> Result<(), DbError> {
-    let sql = "UPDATE billing_events SET outcome = $3, guard = $4, reason = $5 \
+    let sql = "UPDATE billing_events SET outcome = $3, guard = $4, reason = $5, \
+                   status = CASE WHEN $3 IN ('parked', 'waiting') THEN $3 ELSE 'decided' END, \
+                   waiting_for = CASE WHEN $3 = 'waiting' THEN ARRAY['stripe'] END \
                WHERE stripe_event_id = $1 AND created = $2 AND consumer = 'escrow'";
     execute(
         txn,

@@ -221,6 +221,7 @@ const RULES: [(&str, &str); 11] = [
         "no escrow gives out more than came in",
         "SELECT escrow_id, 'clearing is at ' || sum(amount) FROM ledger_entries WHERE account = 'clearing' \
          GROUP BY escrow_id HAVING sum(amount) > 0 \
+             AND EXISTS (SELECT 1 FROM escrow_transactions AS t WHERE t.id = ledger_entries.escrow_id AND t.captured IS NOT NULL) \
              AND coalesce((SELECT sum(d.amount) FROM escrow_disputes AS d WHERE d.escrow_id = ledger_entries.escrow_id), 0) = 0",
     ),
     (

@@ -202,10 +202,11 @@ fn did_not_happen(escrow: &mut Escrow, job: &Job) -> Result<(), Reason> {
 
 fn done(escrow: &mut Escrow, number: u32, job: &Job, made: Option<&TransferId>) -> Result<(), Reason> {
     match &job.task {
+        // Whoever captured it: what Stripe has told of the amount counts, which can be less.
         Task::Capture => pay(
             escrow,
             Payment {
-                captured: Some(job.amount),
+                captured: escrow.payment.captured.or(Some(job.amount)),
                 ..Payment::default()
             },
         ),

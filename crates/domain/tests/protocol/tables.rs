@@ -132,6 +132,7 @@ fn observations(of: &Operation) -> Vec<(&'static str, Observation)> {
         ("webhook: its object", Observation::Seen(object("tr_1"))),
         ("webhook: another object", Observation::Seen(object("tr_2"))),
         ("sent on by a person", Observation::SentOn),
+        ("a person says: its object", Observation::Chosen(object("tr_1"))),
     ]
 }
 

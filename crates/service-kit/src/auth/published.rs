@@ -129,8 +129,10 @@ async fn follow(keys: PublishedKeys, url: Url, pace: Pace, stop: CancellationTok
 async fn read(url: &Url) -> Result<KeySet, ReadError> {
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .build()?;
+        .timeout(TIMEOUT);
+    // What is unencrypted stays on this machine.
+    let http = if url.scheme() == "https" { http } else { http.no_proxy() };
+    let http = http.build()?;
     let mut response = http.get(url.clone()).send().await?;
     if !response.status().is_success() {
         return Err(ReadError::Status(response.status().as_u16()));

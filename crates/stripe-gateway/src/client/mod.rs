@@ -119,7 +119,10 @@ impl Client {
 
     async fn attempts(&self, call: &Call) -> Outcome {
         let config = &self.shared.config;
-        let deadline = Instant::now() + call.deadline.unwrap_or(config.deadline);
+        let deadline = Instant::now()
+            + call
+                .deadline
+                .map_or(config.deadline, |within| within.min(config.deadline));
         let mut earlier = None;
         let mut retries = 0;
         loop {

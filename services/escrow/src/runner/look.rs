@@ -2,8 +2,10 @@
 
 use db::escrow::operations::Work;
 use domain::escrow::held::Task;
+use domain::escrow::input::Fact;
 use domain::escrow::operation::Found;
 use domain::ids::StripeObjectId;
+use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
 use stripe_gateway::client::Client;
 use stripe_gateway::client::read::{Fate, Found as Made, Place, ReadError};
@@ -12,7 +14,7 @@ use stripe_gateway::views::words::PaymentIntentStatus;
 use super::Runner;
 use crate::steps::Ask;
 
-/// Clocks differ: payments are looked for from this much before their key was made, in seconds.
+/// Clocks differ: payments are looked for from this much before their key was made to this much after the last call has settled, in seconds.
 const CLOCK_MARGIN: i64 = 600;
 
 /// What is looked for.
@@ -23,32 +25,35 @@ pub(crate) struct Search {
     pub(crate) attempt: u32,
     pub(crate) work: Work,
     pub(crate) payment_intent: Option<String>,
+    /// When its key was made.
     pub(crate) since: UnixSeconds,
+    /// When its last call has settled.
+    pub(crate) until: UnixSeconds,
+}
+
+/// What was found, and what it says of the payment.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) found: Found,
+    pub(crate) fact: Option<Fact>,
 }
 
 impl Runner {
-    /// What is there; none while Stripe cannot be asked.
-    pub(super) async fn look(&self, search: &Search) -> Option<Found> {
-        match self.stripe.ask(Ask::Look, |stripe| find(stripe, search)).await {
-            Ok(found) => Some(found),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(
-                    error,
-                    operation = search.operation,
-                    "Stripe cannot be asked what a call has done"
-                );
-                None
-            }
-        }
+    /// What is there.
+    ///
+    /// # Errors
+    /// When Stripe cannot be asked, or may not be: then nothing is known.
+    pub(super) async fn look(&self, search: &Search) -> Result<Sight, ReadError> {
+        self.stripe.ask(Ask::Look, |stripe| find(stripe, search)).await
     }
 }
 
-async fn find(stripe: &Client, search: &Search) -> Result<Found, ReadError> {
+async fn find(stripe: &Client, search: &Search) -> Result<Sight, ReadError> {
     let payment = search.payment_intent.as_deref().unwrap_or_default();
     let place = match &search.work {
         Work::CreatePayment => Place::PaymentIntents {
             since: search.since.plus(-CLOCK_MARGIN),
+            until: search.until.plus(CLOCK_MARGIN),
         },
         Work::Job(Task::Capture) => return payment_is(stripe, payment, PaymentIntentStatus::Succeeded).await,
         Work::Job(Task::Cancel) => return payment_is(stripe, payment, PaymentIntentStatus::Canceled).await,
@@ -60,7 +65,8 @@ async fn find(stripe: &Client, search: &Search) -> Result<Found, ReadError> {
             payment_intent: payment,
         },
     };
-    found(&stripe.find_made(place, &search.operation).await?)
+    let found = found(&stripe.find_made(place, &search.operation).await?)?;
+    Ok(Sight { found, fact: None })
 }
 
 /// What came to nothing was not made. Of several the one counts that a person has left standing; a single one counts whatever became of
@@ -75,14 +81,22 @@ fn found(made: &[Made]) -> Result<Found, ReadError> {
     }
 }
 
-/// A payment is captured or canceled once, whoever did it.
-async fn payment_is(stripe: &Client, id: &str, status: PaymentIntentStatus) -> Result<Found, ReadError> {
+/// A payment is captured or canceled once, whoever did it; and whoever did may have captured less.
+async fn payment_is(stripe: &Client, id: &str, status: PaymentIntentStatus) -> Result<Sight, ReadError> {
     let payment = stripe.read_payment_intent(id).await?.content;
-    if payment.status == status {
-        one_of(&payment.id)
-    } else {
-        Ok(Found::Nothing)
+    if payment.status != status {
+        return Ok(Sight {
+            found: Found::Nothing,
+            fact: None,
+        });
     }
+    let captured = payment.status == PaymentIntentStatus::Succeeded;
+    let currency = Currency::parse(&payment.currency).ok();
+    let received = currency.map(|currency| Money::new(payment.amount_received, currency));
+    Ok(Sight {
+        found: one_of(&payment.id)?,
+        fact: received.filter(|_| captured).map(Fact::Captured),
+    })
 }
 
 fn one_of(id: &str) -> Result<Found, ReadError> {

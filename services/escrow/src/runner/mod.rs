@@ -15,17 +15,22 @@ mod settle;
 use std::sync::Arc;
 
 use db::escrow::operations::hold_operation_in_txn;
+use domain::alert::{Alert, AlertKind};
 use domain::escrow::operation::{Moment, Observation, Rules};
 use domain::escrow::retry::Jitter;
 use domain::time::UnixSeconds;
 use rand::Rng as _;
 use secrecy::SecretString;
 use service_kit::clock::Clock;
+use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 
 use crate::change::Learned;
 use crate::error::EscrowError;
+use crate::notices::tell_in_txn;
 use crate::steps::{Ask, Commit, Store, Stripe};
+
+use look::Sight;
 
 pub(crate) use pick::Picked;
 pub(crate) use settle::{Observed, observe_in_txn, write_call_in_txn};
@@ -75,6 +80,7 @@ impl Runner {
                     request_id: made.request_id,
                     reason: made.reason,
                     trouble: made.trouble,
+                    fact: None,
                 };
                 self.settle(operation, &owner, &observation, &observed).await?;
                 Ok(Told {
@@ -83,19 +89,41 @@ impl Runner {
             }
             Picked::Look(search) => {
                 let began = self.seconds();
-                let Some(found) = self.look(&search).await else {
-                    return Ok(Told::default());
-                };
-                let observation = Observation::Looked {
-                    attempt: search.attempt,
-                    began,
-                    found,
-                };
-                self.settle(operation, &owner, &observation, &Observed::default())
-                    .await?;
+                match self.look(&search).await {
+                    Ok(Sight { found, fact }) => {
+                        let observation = Observation::Looked {
+                            attempt: search.attempt,
+                            began,
+                            found,
+                        };
+                        let observed = Observed {
+                            fact,
+                            ..Observed::default()
+                        };
+                        self.settle(operation, &owner, &observation, &observed).await?;
+                    }
+                    Err(error) => self.tell_of_blindness(operation, &owner, &error).await?,
+                }
                 Ok(Told::default())
             }
         }
+    }
+
+    /// What a call has done cannot be looked up. It is looked up again when the lease of the look is over; a key that may not read would
+    /// keep it unknown for ever, so a person is told.
+    async fn tell_of_blindness(&self, operation: &str, escrow: &str, error: &ReadError) -> Result<(), EscrowError> {
+        let (now, alert) = (self.clock.now(), blindness(operation, error));
+        self.store
+            .commit_as(
+                |()| None,
+                |txn| {
+                    let alert = alert.clone();
+                    db::in_txn(async move { tell_in_txn(txn, Some(escrow), vec![alert], now).await })
+                },
+            )
+            .await?;
+        self.relay.notify_one();
+        Ok(())
     }
 
     /// Reads what a payment's charge is called at Stripe and keeps it. While Stripe does not say, the operation rests.
@@ -143,4 +171,13 @@ impl Runner {
             jitter: Jitter(rand::rng().random()),
         }
     }
+}
+
+fn blindness(operation: &str, error: &ReadError) -> Alert {
+    let told: &dyn std::error::Error = error;
+    tracing::warn!(error = told, operation, "Stripe cannot be asked what a call has done");
+    let summary = "What calls that move money have done cannot be looked up at Stripe; they stay unknown until it can.";
+    Alert::new(AlertKind::StripeApiFailure, format!("{}/look", crate::NAME), summary)
+        .with("operation", operation)
+        .with("error", error.to_string())
 }

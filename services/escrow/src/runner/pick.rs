@@ -7,7 +7,7 @@ use db::escrow::operations::{
 use db::{Transaction, in_txn};
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Task;
-use domain::escrow::operation::{self, Call, Instruction, Observation, Reason, Wish};
+use domain::escrow::operation::{self, Call, Instruction, Observation, Reason, Rules, Wish};
 use domain::time::UnixSeconds;
 
 use super::Runner;
@@ -76,7 +76,7 @@ impl Runner {
                 | Reason::NotToBeSentOn,
             ) => Ok(Picked::Nothing),
             Decision::Apply { next, effects } => {
-                let picked = match instruction(&held, &row, &effects) {
+                let picked = match instruction(&self.rules, &held, &row, &effects) {
                     Some(Ok(picked)) => picked,
                     Some(Err(Unready::NoPayment)) => {
                         hold_operation_in_txn(txn, operation, now).await?;
@@ -132,10 +132,15 @@ enum Unready {
 }
 
 /// What the protocol wants done, made ready. Calls and looks come one at a time.
-fn instruction(held: &HeldEscrow, row: &OperationRow, effects: &[Instruction]) -> Option<Result<Picked, Unready>> {
+fn instruction(
+    rules: &Rules,
+    held: &HeldEscrow,
+    row: &OperationRow,
+    effects: &[Instruction],
+) -> Option<Result<Picked, Unready>> {
     effects.iter().find_map(|effect| match effect {
         Instruction::Send { key, call, until } => Some(errand(held, row, key, *call, *until)),
-        Instruction::Look { attempt } => Some(search(held, row, *attempt)),
+        Instruction::Look { attempt } => Some(search(rules, held, row, *attempt)),
         Instruction::Report(_) | Instruction::AskPerson(_) => None,
     })
 }
@@ -202,7 +207,7 @@ fn params(held: &HeldEscrow, row: &OperationRow) -> Result<Params, Unready> {
     })
 }
 
-fn search(held: &HeldEscrow, row: &OperationRow, attempt: u32) -> Result<Picked, Unready> {
+fn search(rules: &Rules, held: &HeldEscrow, row: &OperationRow, attempt: u32) -> Result<Picked, Unready> {
     let search = Search {
         operation: row.operation.id.to_string(),
         escrow: row.escrow.clone(),
@@ -210,6 +215,7 @@ fn search(held: &HeldEscrow, row: &OperationRow, attempt: u32) -> Result<Picked,
         work: row.work.clone(),
         payment_intent: held.payment_intent.clone(),
         since: row.operation.key_since,
+        until: row.operation.settled_at(rules),
     };
     if search.payment_intent.is_none() && row.work != Work::CreatePayment {
         return Err(Unready::NoPayment);

@@ -31,6 +31,8 @@ pub(crate) struct Observed {
     pub(crate) reason: Option<String>,
     /// Why Stripe could not be asked, in a word.
     pub(crate) trouble: Option<&'static str>,
+    /// What was seen of the payment beside it.
+    pub(crate) fact: Option<Fact>,
 }
 
 impl Runner {
@@ -121,6 +123,9 @@ pub(super) async fn report_in_txn(
     now: DateTime<Utc>,
 ) -> Result<HeldEscrow, EscrowError> {
     let mut held = learn_in_txn(txn, held, &observed.learned, now).await?;
+    if let Some(fact) = &observed.fact {
+        held = seen_in_txn(txn, &held, row, fact, now).await?;
+    }
     for effect in effects {
         match effect {
             Instruction::Report(outcome) => held = report_one_in_txn(txn, &held, row, outcome, observed, now).await?,
@@ -140,6 +145,30 @@ pub(super) async fn report_in_txn(
         }
     }
     Ok(held)
+}
+
+/// Comes before the outcome, which would say that the payment is as it was asked for.
+async fn seen_in_txn(
+    txn: &Transaction<'_>,
+    held: &HeldEscrow,
+    row: &OperationRow,
+    fact: &Fact,
+    now: DateTime<Utc>,
+) -> Result<HeldEscrow, EscrowError> {
+    let cause = Cause {
+        actor: "worker",
+        action: "payment_seen",
+        operation: Some(row.operation.id.as_str()),
+        reason: None,
+        at: now,
+    };
+    match apply_in_txn(txn, held, &Input::Fact(fact.clone()), &Learned::default(), cause).await? {
+        Applied::Changed(next) | Applied::Known(next) => Ok(*next),
+        Applied::Refused(reason) => {
+            tracing::error!(operation = %row.operation.id, %reason, "the escrow does not take what its payment says");
+            Ok(held.clone())
+        }
+    }
 }
 
 async fn report_one_in_txn(

@@ -234,10 +234,15 @@ impl World {
 
     /// `account.updated` as Stripe sends it now.
     pub async fn tell_account(&self, account: &str) {
+        self.tell_account_at(account, 60).await;
+    }
+
+    /// `account.updated` as Stripe sends it in so many seconds.
+    pub async fn tell_account_at(&self, account: &str, later: i64) {
         let object = self.stripe(Method::GET, &format!("/v1/accounts/{account}"), &[]).await;
         let event = json!({
             "id": unique("evt_account"), "object": "event", "type": "account.updated", "account": account,
-            "created": self.clock.unix_seconds() + 60, "livemode": false, "api_version": "2026-09-30.endive",
+            "created": self.clock.unix_seconds() + later, "livemode": false, "api_version": "2026-09-30.endive",
             "data": {"object": object},
         });
         self.deliver(&event, "connect").await;
@@ -341,15 +346,20 @@ impl World {
 
     /// Creates an escrow and pays it with a card.
     pub async fn held_by(&self, terms: &Value, card: &str) -> String {
+        let id = self.paid(terms, card).await;
+        self.carry().await;
+        self.until(&id, "held").await;
+        id
+    }
+
+    /// Creates an escrow and pays it with a card, of which escrow has not heard.
+    pub async fn paid(&self, terms: &Value, card: &str) -> String {
         let body = self.escrow(terms).await;
         let payment = body["payment_intent_id"].as_str().unwrap();
         let form = [("payment_method", card), ("return_url", "https://example.com")];
         self.stripe(Method::POST, &format!("/v1/payment_intents/{payment}/confirm"), &form)
             .await;
-        self.carry().await;
-        let id = body["escrow_id"].as_str().unwrap().to_owned();
-        self.until(&id, "held").await;
-        id
+        body["escrow_id"].as_str().unwrap().to_owned()
     }
 
     /// A recipient, and an escrow for it that is paid and captured.

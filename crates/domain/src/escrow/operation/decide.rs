@@ -44,6 +44,7 @@ pub fn decide(rules: &Rules, operation: &Operation, observation: &Observation, a
             found: Found::Nothing,
         } => nothing_found(rules, operation, *attempt, *began, at),
         Observation::SentOn => sent_on(operation, at),
+        Observation::Chosen(object) => chosen(operation, object),
     }
 }
 
@@ -132,14 +133,41 @@ fn happened(operation: &Operation, object: &StripeObjectId) -> OperationDecision
     match &operation.status {
         Status::Succeeded { object: known } if known == object => Decision::AlreadyApplied,
         Status::Succeeded { object: known } => Decision::Refused(Reason::SecondObject { known: known.clone() }),
+        // It is one of two, and may be the one that is undone just now.
+        Status::FailedPermanent {
+            cause: Cause::HappenedTwice,
+        } => Decision::Refused(Reason::WaitsForPerson),
         Status::Intended
         | Status::InFlight { .. }
         | Status::FailedTransient { .. }
-        | Status::FailedPermanent { .. }
-        | Status::Unknown { .. } => Decision::Apply {
-            next: with_status(operation, Status::Succeeded { object: object.clone() }),
-            effects: vec![Instruction::Report(Outcome::Succeeded(object.clone()))],
-        },
+        | Status::FailedPermanent {
+            cause: Cause::Refused(_) | Cause::NeverHappened | Cause::Withdrawn,
+        }
+        | Status::Unknown { .. } => succeeded(operation, object),
+    }
+}
+
+fn succeeded(operation: &Operation, object: &StripeObjectId) -> OperationDecision {
+    Decision::Apply {
+        next: with_status(operation, Status::Succeeded { object: object.clone() }),
+        effects: vec![Instruction::Report(Outcome::Succeeded(object.clone()))],
+    }
+}
+
+/// Where nothing can be undone any more, a person says which of two counts.
+fn chosen(operation: &Operation, object: &StripeObjectId) -> OperationDecision {
+    match operation.status {
+        Status::FailedPermanent {
+            cause: Cause::HappenedTwice,
+        } => succeeded(operation, object),
+        Status::Succeeded { .. }
+        | Status::FailedPermanent {
+            cause: Cause::Refused(_) | Cause::NeverHappened | Cause::Withdrawn,
+        }
+        | Status::Intended
+        | Status::InFlight { .. }
+        | Status::FailedTransient { .. }
+        | Status::Unknown { .. } => Decision::Refused(Reason::NotToBeSentOn),
     }
 }
 

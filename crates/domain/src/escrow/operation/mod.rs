@@ -197,6 +197,8 @@ pub enum Observation {
     Seen(StripeObjectId),
     /// A person sends a failed operation on, having removed what was in its way, or has undone one of two.
     SentOn,
+    /// A person says which of two objects counts, because neither can be undone.
+    Chosen(StripeObjectId),
 }
 
 /// What a call came to.
@@ -342,7 +344,8 @@ impl Operation {
     }
 
     /// From when on an empty list means that nothing happened.
-    pub(super) const fn settled_at(&self, rules: &Rules) -> UnixSeconds {
+    #[must_use]
+    pub const fn settled_at(&self, rules: &Rules) -> UnixSeconds {
         self.last_call.plus(rules.settle)
     }
 

@@ -40,10 +40,12 @@ pub enum Place<'a> {
         /// `pi_…`.
         payment_intent: &'a str,
     },
-    /// Among the payment intents that were made since.
+    /// Among the payment intents that were made within a time.
     PaymentIntents {
         /// The first second that is looked at.
         since: UnixSeconds,
+        /// The last one.
+        until: UnixSeconds,
     },
 }
 
@@ -122,9 +124,10 @@ fn page(place: Place<'_>, after: Option<&str>) -> Result<Call, ReadError> {
         Place::Transfers { group } => going_on!(ListTransfer::new().transfer_group(group)),
         Place::Reversals { transfer } => going_on!(ListIdTransferReversal::new(plain(transfer)?)),
         Place::Refunds { payment_intent } => going_on!(ListRefund::new().payment_intent(payment_intent)),
-        Place::PaymentIntents { since } => {
+        Place::PaymentIntents { since, until } => {
             let bounds = RangeBoundsTs {
                 gte: Some(since.0),
+                lte: Some(until.0),
                 ..RangeBoundsTs::default()
             };
             going_on!(ListPaymentIntent::new().created(RangeQueryTs::Bounds(bounds)))
