@@ -286,8 +286,13 @@ impl Stage {
 
     /// Creates an escrow, and has it paid and heard of.
     pub async fn held(&mut self, terms: &Value) -> String {
+        self.held_by(terms, "pm_card_bypassPending").await
+    }
+
+    /// As [`Self::held`], by this card.
+    pub async fn held_by(&mut self, terms: &Value, card: &str) -> String {
         let body = self.create(terms).await;
-        self.pay(&body, "pm_card_bypassPending").await;
+        self.pay(&body, card).await;
         let id = body["escrow_id"].as_str().unwrap().to_owned();
         self.hear(&["payment_intent.amount_capturable_updated", "payment_intent.succeeded"])
             .await;

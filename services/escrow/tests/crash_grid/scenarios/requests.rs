@@ -8,7 +8,7 @@ use super::{Scenario, distributed, distributed_to_one, held_for_one, terms};
 use crate::end::Subject;
 use crate::support::unique;
 
-pub fn scenarios() -> [Scenario; 6] {
+pub fn scenarios() -> [Scenario; 7] {
     [
         Scenario {
             name: "create, to be captured on release",
@@ -69,6 +69,32 @@ pub fn scenarios() -> [Scenario; 6] {
                     stage.command(&subject.escrows[0], "refund", &json!({})).await;
                     stage.until(&subject.escrows[0], "refunded").await;
                     stage.hear(&["charge.refunded"]).await;
+                    subject
+                }
+                .boxed_local()
+            },
+        },
+        Scenario {
+            name: "refund that the bank refuses, which is withdrawn",
+            has_timer: false,
+            prepare: |stage| {
+                async move {
+                    let account = stage.world.account().await;
+                    let terms = terms(stage, &[&account], "automatic");
+                    Subject::of(stage.held_by(&terms, "pm_card_refundFailAtOnce").await, &[&account])
+                }
+                .boxed_local()
+            },
+            act: |stage, subject| {
+                async move {
+                    let refused = "SELECT count(*) FROM stripe_operations \
+                                   WHERE escrow_id = $1 AND kind = 'refund' AND status = 'failed_permanent'";
+                    let escrow = &subject.escrows[0];
+                    stage.command(escrow, "refund", &json!({"amount": 1_000})).await;
+                    stage.until_count(refused, escrow, 1).await;
+                    stage.hear(&["refund.failed"]).await;
+                    stage.command(escrow, "refund/withdraw", &json!({})).await;
+                    stage.until(escrow, "held").await;
                     subject
                 }
                 .boxed_local()
