@@ -83,6 +83,8 @@ pub struct ConsumerSpec {
     pub handler_timeout: Duration,
     /// How long the batch in work may take after cancellation.
     pub drain_deadline: Duration,
+    /// How often the company of others excuses a message that is too slow.
+    pub put_off_at_most: u32,
     /// How often parked messages are counted.
     pub parked_check: Duration,
     /// What the consumers of this process that share a queue have parked.
@@ -110,6 +112,8 @@ impl ConsumerSpec {
             prefetch: 128,
             handler_timeout: Duration::from_secs(60),
             drain_deadline: Duration::from_secs(20),
+            // Ten minutes of half a minute each.
+            put_off_at_most: 20,
             parked_check: Duration::from_secs(15),
             parked: Arc::default(),
         }

@@ -24,6 +24,8 @@ pub const TRACEPARENT: &str = "traceparent";
 /// How many attempts at this message have failed so far, counted by Holdfast and not by the broker, whose own count
 /// goes up for every prefetched message of a lost connection.
 pub const ATTEMPTS: &str = "x-holdfast-attempts";
+/// How often a message was put off although nothing is wrong with it, as far as is known.
+pub const PUT_OFF: &str = "x-holdfast-put-off";
 /// Exchange that the message was first published to; set when a retry or parking republishes it.
 pub const ORIGINAL_EXCHANGE: &str = "x-holdfast-exchange";
 /// Routing key that the message was first published with; set when a retry or parking republishes it.
@@ -156,6 +158,14 @@ impl Headers {
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.get_int(ATTEMPTS)
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0)
+    }
+
+    /// How often the message was put off without having failed.
+    #[must_use]
+    pub fn put_off(&self) -> u32 {
+        self.get_int(PUT_OFF)
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or(0)
     }

@@ -64,6 +64,12 @@ impl Incoming {
         self.headers.attempts()
     }
 
+    /// How often it was put off without having failed.
+    #[must_use]
+    pub fn put_off(&self) -> u32 {
+        self.headers.put_off()
+    }
+
     /// The same message for a queue of its family, remembering where it came from.
     pub(crate) fn forward_to(&self, queue: String) -> Outgoing {
         let mut headers = self.headers.without_broker_book_keeping();

@@ -111,6 +111,8 @@ pub(crate) enum Settlement {
     Delay {
         queue: String,
         failed_attempts: u32,
+        /// Whether it was put off without having failed.
+        is_put_off: bool,
         reason: String,
     },
     /// It is published to the parking queue: the handler wants it so.
@@ -129,6 +131,7 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
             Some(queue) => Settlement::Delay {
                 queue,
                 failed_attempts: failed_before,
+                is_put_off: true,
                 reason,
             },
             None => Settlement::Park { attempts, reason },
@@ -137,6 +140,7 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
             Some(queue) => Settlement::Delay {
                 queue,
                 failed_attempts: attempts,
+                is_put_off: false,
                 reason,
             },
             None => Settlement::GiveUp {
@@ -218,6 +222,7 @@ mod tests {
         let delay = |queue: &str, failed_attempts| Settlement::Delay {
             queue: queue.to_owned(),
             failed_attempts,
+            is_put_off: false,
             reason: "why".to_owned(),
         };
         assert_eq!(settlement(retry(), 0, &family), delay("q.retry.1s", 1));
@@ -246,6 +251,7 @@ mod tests {
                 let waits = Settlement::Delay {
                     queue: queue.to_owned(),
                     failed_attempts: failed_before,
+                    is_put_off: true,
                     reason: "why".to_owned(),
                 };
                 assert_eq!(settlement(later, failed_before, &family), waits);

@@ -86,6 +86,7 @@ impl Running {
         };
         let spec = ConsumerSpec {
             batch_wait: Duration::from_millis(200),
+            put_off_at_most: 2,
             ..bench.spec()
         };
         tokio::spawn(consumer::run(spec, handler, cancel.clone()));
@@ -180,6 +181,16 @@ async fn a_slow_database_is_no_excuse_for_a_message_that_takes_too_long_alone() 
     assert!(shown[0].reason.contains("statement timeout"), "{}", shown[0].reason);
     bench.publish("evt_3").await;
     eventually(PATIENCE, || async { running.done() == ["evt_1", "evt_2", "evt_3"] }).await;
+}
+
+/// They come back together, and would excuse each other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_database_is_no_excuse_for_two_that_are_too_slow_in_an_empty_queue() {
+    let (bench, test) = (Bench::new().await, TestDb::create().await);
+    publish(&bench, &["evt_slow_1", "evt_slow_2"]).await;
+    let running = Running::start(&bench, &test);
+    eventually(PATIENCE, || async { bench.ready("work.parked").await == 2 }).await;
+    assert_eq!(running.done(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,7 +49,8 @@ migrations! {
     7 "0007_waiting_indexes",
     8 "0008_escrow",
     9 "0009_amounts_of_others",
-    10 "0010_waits_and_lists",
+    10 "0010_waits",
+    11 "0011_lists",
 }
 
 /// How many months of partitions are kept ahead.

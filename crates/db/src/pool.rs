@@ -163,9 +163,9 @@ impl Database {
         conn.query_one("SELECT pg_logical_emit_message(true, 'holdfast', 'probe')", &[])
             .await
             .during(OPERATION)?;
-        // Who waits for such a lock already keeps those out who come after it.
+        // Who waits for such a lock already keeps those out who come after it. Whoever waits for a row has a lock of its kind as well.
         let sql = "SELECT NOT EXISTS (SELECT 1 FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation \
-                       WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                       WHERE l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
                            AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') \
                            AND c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text = ANY (current_schemas(false)))";
         let row = conn.query_one(sql, &[]).await.during(OPERATION)?;

@@ -183,3 +183,50 @@ async fn a_connection_outlives_the_runtime_that_asked_for_it() {
     let answer = conn.query_one("SELECT 1", &[]).await.expect("the connection lives");
     assert_eq!(answer.get::<_, i32>(0), 1);
 }
+
+/// Whoever waits for a row has a lock of that row's, of a mode that would keep everybody out were it the table's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_row_keeps_nobody_else_from_writing_and_a_locked_table_does() {
+    let test = TestDb::create().await;
+    let admin = test.superuser().await;
+    admin
+        .batch_execute("INSERT INTO organizations (id) VALUES ('a')")
+        .await
+        .unwrap();
+    let database = open(test.service_url(), |_| {});
+    admin
+        .batch_execute("BEGIN; SELECT 1 FROM organizations WHERE id = 'a' FOR UPDATE")
+        .await
+        .unwrap();
+    let waiters: Vec<_> = (0..2)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let conn = database.conn().await.unwrap();
+                conn.execute("UPDATE organizations SET name = 'x' WHERE id = 'a'", &[])
+                    .await
+            })
+        })
+        .collect();
+    let watch = test.superuser().await;
+    eventually(Duration::from_secs(10), || async {
+        let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        watch.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
+    })
+    .await;
+    assert!(database.takes_writes().await.unwrap(), "only one row is held");
+    admin
+        .batch_execute("COMMIT; BEGIN; LOCK TABLE organizations IN SHARE MODE")
+        .await
+        .unwrap();
+    assert!(
+        !database.takes_writes().await.unwrap(),
+        "nobody can write into the table"
+    );
+    admin.batch_execute("COMMIT").await.unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    assert!(database.takes_writes().await.unwrap());
+}

@@ -47,6 +47,13 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
+        if readings
+            .iter()
+            .any(|reading| matches!(reading.content, Content::Pointer(_)))
+        {
+            // What is read could not be kept while the database is away, and would be read again and again.
+            self.database.ping().await.map_err(|error| batch_error(&error.into()))?;
+        }
         self.hydrator.hydrate(&mut readings).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
         count(readings.iter().zip(&report.decisions), self.clock.now());

@@ -5,14 +5,16 @@
 //! stands before another. A batch waits for its objects only so long, and a kind of objects of which nothing could be read is not asked for
 //! for a while ([`crate::pauses`]): events that carry their object are not held up by those that do not.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::AlertRaiser;
 use domain::alert::{Alert, AlertKind};
 use domain::time::UnixSeconds;
 use futures_util::{StreamExt as _, stream};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use stripe_gateway::client::Client;
 use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
@@ -24,6 +26,8 @@ use crate::reading::{Asked, Content, Pointer, Reading, of_object};
 const AT_ONCE: usize = 16;
 /// Objects that one batch reads; the events of the others wait alone.
 const A_BATCH: usize = 64;
+/// Objects that are read in one second: a quarter of what Stripe gives in live mode, and its limit for one kind of object.
+const A_SECOND: NonZeroU32 = NonZeroU32::new(25).expect("25 is not 0");
 /// A batch waits this long for its objects, all together.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -32,6 +36,8 @@ pub(crate) struct Hydrator {
     stripe: Option<Client>,
     alerts: AlertRaiser,
     pub(crate) pauses: Pauses,
+    /// Stripe gives so many answers a second for all that we ask; escrow's calls need some of them.
+    turns: DefaultDirectRateLimiter,
     /// Told when events wait because there is no key to ask with.
     pub(crate) no_key: Arc<Notify>,
 }
@@ -43,6 +49,7 @@ impl Hydrator {
             stripe,
             alerts,
             pauses: Pauses::default(),
+            turns: RateLimiter::direct(Quota::per_second(A_SECOND)),
             no_key: Arc::default(),
         }
     }
@@ -69,12 +76,20 @@ impl Hydrator {
             .filter(|(_, pointer)| self.pauses.standing(pointer.kind()) != Standing::Paused)
             .take(A_BATCH)
             .collect();
+        let begun: Mutex<BTreeSet<usize>> = Mutex::default();
         let answers: Vec<(usize, Option<Content>)> = stream::iter(asked.clone())
-            .map(async |(place, pointer)| (place, self.follow(stripe, &pointer).await))
+            .map(async |(place, pointer)| {
+                self.turns.until_ready().await;
+                begun.lock().unwrap_or_else(PoisonError::into_inner).insert(place);
+                (place, self.follow(stripe, &pointer).await)
+            })
             .buffer_unordered(AT_ONCE)
             .take_until(tokio::time::sleep(PATIENCE))
             .collect()
             .await;
+        // Those whose turn did not come are asked for another time.
+        let begun = begun.into_inner().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|place, _| begun.contains(place));
         if answers.len() < asked.len() {
             cannot_ask(&ReadError::Unavailable("slow"), &self.alerts);
         }

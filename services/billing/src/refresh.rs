@@ -54,6 +54,8 @@ pub(crate) struct Refresher {
     alerts: AlertRaiser,
     /// Objects that a reading did not settle.
     left_alone: HashMap<String, Alone>,
+    /// Stripe did not answer the last question. The others of its kind would wait as long, and everything else behind them.
+    is_away: bool,
 }
 
 /// An object that a reading did not settle.
@@ -71,6 +73,7 @@ impl Refresher {
             database,
             alerts,
             left_alone: HashMap::new(),
+            is_away: false,
         }
     }
 
@@ -101,9 +104,15 @@ impl Refresher {
         let mut settled = logged(self.send_thin_events_back().await);
         for subscription in logged(self.undecided().await) {
             settled += usize::from(logged(self.read_subscription(&subscription).await));
+            if self.is_away {
+                break;
+            }
         }
         for charge in logged(self.unknown_charges().await) {
             settled += usize::from(logged(self.read_charge(&charge).await));
+            if self.is_away {
+                break;
+            }
         }
         settled
     }
@@ -149,6 +158,7 @@ impl Refresher {
 
     /// What was read, and when Stripe answered. An object that cannot be read by asking again is left alone.
     fn taken<T>(&mut self, answer: Result<Answer<T>, ReadError>, id: &str) -> Option<(T, UnixSeconds)> {
+        self.is_away = matches!(&answer, Err(error) if error.is_transient());
         match answer {
             Ok(answer) => Some((answer.content, answer.receipt.answered_at?)),
             Err(error) if error.is_transient() => {

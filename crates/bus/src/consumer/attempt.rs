@@ -24,7 +24,10 @@ pub(super) async fn judge<H: BatchHandler>(
 ) -> Vec<Option<Verdict>> {
     let outcome = persist(handler, batch, settler).await;
     if batch.len() == 1 {
-        return vec![alone(outcome, Company::None, settler)];
+        let alone = batch.iter().zip([outcome]);
+        return alone
+            .map(|(message, outcome)| judged_alone(message, outcome, Company::None, settler))
+            .collect();
     }
     match outcome {
         Outcome::Judged(verdicts) => verdicts.into_iter().map(Some).collect(),
@@ -72,7 +75,8 @@ async fn take_apart<H: BatchHandler>(
             reason: "others of its batch took too long".to_owned(),
         })
     };
-    let verdicts = tried.into_iter().map(|outcome| alone(outcome, company, settler));
+    let tried = batch.iter().zip(tried);
+    let verdicts = tried.map(|(message, outcome)| judged_alone(message, outcome, company, settler));
     verdicts.chain((0..untried).map(|_| soon())).collect()
 }
 
@@ -86,7 +90,13 @@ enum Company {
 }
 
 /// What an outcome means for a message that was alone.
-fn alone(outcome: Outcome, company: Company, settler: &Settler<'_>) -> Option<Verdict> {
+fn judged_alone(message: &Incoming, outcome: Outcome, company: Company, settler: &Settler<'_>) -> Option<Verdict> {
+    // Two that are too slow, and nothing else in their queue, would speak for each other for ever.
+    let company = if message.put_off() < settler.put_off_at_most() {
+        company
+    } else {
+        Company::None
+    };
     match (outcome, company) {
         (Outcome::Judged(mut verdicts), _) => verdicts.pop(),
         (Outcome::Lost, _) => None,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{BatchHandler, ConsumerSpec};
 use crate::alerts::AlertRaiser;
 use crate::connection::Backoff;
-use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, RETRY_REASON};
+use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, PUT_OFF, RETRY_REASON};
 use crate::incoming::Incoming;
 use crate::outgoing::Outgoing;
 use crate::verdict::{Settlement, Verdict, ack_plan, settlement};
@@ -64,6 +64,10 @@ impl<'a> Settler<'a> {
             cancel,
             counters: Counters::of(&spec.family.name),
         }
+    }
+
+    pub(super) const fn put_off_at_most(&self) -> u32 {
+        self.spec.put_off_at_most
     }
 
     pub(super) fn queue(&self) -> &str {
@@ -123,13 +127,16 @@ impl<'a> Settler<'a> {
             Settlement::Delay {
                 queue,
                 failed_attempts,
+                is_put_off,
                 reason,
             } => {
                 let (queue_name, message_id) = (self.queue(), &message.message_id);
                 tracing::warn!(queue = queue_name, %message_id, failed_attempts, %reason, "a message is tried again later");
                 let mut copy = message.forward_to(queue);
+                let put_off = message.put_off().saturating_add(u32::from(is_put_off));
                 copy.headers
                     .set_int(ATTEMPTS, i64::from(failed_attempts))
+                    .set_int(PUT_OFF, i64::from(put_off))
                     .set_reason(RETRY_REASON, &reason);
                 (&self.counters.retried, self.publish(copy).await)
             }
