@@ -101,6 +101,8 @@ impl NodeFolder {
             format!("default_pass = {password}"),
             "log.console = true".to_owned(),
             "log.console.level = info".to_owned(),
+            // A write-ahead log that fills up is moved into segments at once, which stalls everybody for as long as it is large.
+            "raft.wal_max_size_bytes = 33554432".to_owned(),
             // How often queues and connections report their numbers; the default of 5 s makes tests wait.
             "collect_statistics_interval = 1000".to_owned(),
         ];
