@@ -82,6 +82,10 @@ fn unreadable(payer: &Payer) -> Vec<(Event, &'static str)> {
             "subscription.id is neither an id nor an object with one",
         ),
         (
+            subscription().with_object(json!({"id": "in_1"})),
+            "subscription.id does not begin with sub_",
+        ),
+        (
             subscription().with_object(json!({"status": null})),
             "subscription.status is missing",
         ),

@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use db::escrow::accounts::mark_news_in_txn;
 use db::escrow::held::{HeldEscrow, Lock, lock_escrow_in_txn};
 use db::escrow::idempotency::{Claim, Keyed, claim_key_in_txn, store_answer_in_txn};
-use db::escrow::operations::list_operations_in_txn;
+use db::escrow::operations::{Work, list_operations_in_txn};
 use db::{Transaction, in_txn};
 use domain::escrow::decide::Reason;
 use domain::escrow::facts::Readiness;
+use domain::escrow::held::Task;
 use domain::escrow::input::{Command, Input};
 use domain::escrow::operation::{Cause as Why, Observation, Status};
 use domain::ids::StripeObjectId;
@@ -193,6 +194,9 @@ async fn sent_on_in_txn(
         cause: Why::HappenedTwice,
     };
     if row.operation.status == happened_twice && order.by == By::Person {
+        if order.counts.is_some_and(|object| !makes(&row.work, object)) {
+            return Err(EscrowError::WrongObject);
+        }
         let observation = order
             .counts
             .map_or(Observation::SentOn, |object| Observation::Chosen(object.clone()));
@@ -223,4 +227,15 @@ async fn sent_on_in_txn(
             By::Person | By::RetryService,
         ) => Ok(SentOn::Call(held.clone())),
     }
+}
+
+/// Whether an object at Stripe can be what a call makes, or changes.
+fn makes(work: &Work, object: &StripeObjectId) -> bool {
+    let begins: &[&str] = match work {
+        Work::CreatePayment | Work::Job(Task::Capture | Task::Cancel) => &["pi_"],
+        Work::Job(Task::Transfer(_)) => &["tr_"],
+        Work::Job(Task::Reverse(..)) => &["trr_"],
+        Work::Job(Task::Refund) => &["re_", "pyr_"],
+    };
+    begins.iter().any(|begins| object.as_str().starts_with(begins))
 }

@@ -117,7 +117,11 @@ impl Commands {
             Ok(_) | Err(EscrowError::Refused { .. }) => Ok(Verdict::Done),
             Err(EscrowError::Database(error)) => Err(BatchError::of_database(&error)),
             Err(
-                error @ (EscrowError::Raced(_) | EscrowError::Missing | EscrowError::Terms(_) | EscrowError::KeyReused),
+                error @ (EscrowError::Raced(_)
+                | EscrowError::Missing
+                | EscrowError::Terms(_)
+                | EscrowError::WrongObject
+                | EscrowError::KeyReused),
             ) => {
                 let reason = error.to_string();
                 Ok(Verdict::Retry { reason })

@@ -327,6 +327,7 @@ fn failed(error: &EscrowError) -> BatchError {
         | EscrowError::Missing
         | EscrowError::Refused { .. }
         | EscrowError::Terms(_)
+        | EscrowError::WrongObject
         | EscrowError::KeyReused => BatchError::failed(error),
     }
 }

@@ -29,6 +29,9 @@ pub enum EscrowError {
     /// The terms are refused.
     #[error(transparent)]
     Terms(#[from] TermsError),
+    /// A person names an object that the call cannot have made.
+    #[error("object is none that this call can have made")]
+    WrongObject,
     /// The key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -38,7 +41,12 @@ impl TransactError for EscrowError {
     fn db_error(&self) -> Option<&DbError> {
         match self {
             Self::Database(error) => Some(error),
-            Self::Raced(_) | Self::Missing | Self::Refused { .. } | Self::Terms(_) | Self::KeyReused => None,
+            Self::Raced(_)
+            | Self::Missing
+            | Self::Refused { .. }
+            | Self::Terms(_)
+            | Self::WrongObject
+            | Self::KeyReused => None,
         }
     }
 }
@@ -49,7 +57,7 @@ impl EscrowError {
         match self {
             Self::Raced(_) => true,
             Self::Database(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
-            Self::Missing | Self::Refused { .. } | Self::Terms(_) | Self::KeyReused => false,
+            Self::Missing | Self::Refused { .. } | Self::Terms(_) | Self::WrongObject | Self::KeyReused => false,
         }
     }
 }

@@ -303,6 +303,7 @@ fn problem(error: &EscrowError) -> Problem {
         ),
         EscrowError::Refused { reason, status } => refusal(reason, *status),
         EscrowError::Terms(why) => of_terms(*why),
+        EscrowError::WrongObject => invalid("object", error),
     }
 }
 

@@ -135,12 +135,9 @@ fn a_refund_that_fails_at_once_waits_for_a_person_and_is_not_booked() {
 fn a_refund_that_came_back_while_its_call_is_unknown_is_told_once_it_was_taken_for_done() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world
-            .fault(json!({"path": "/v1/refunds$", "method": "POST", "kind": "lost_after"}))
-            .await;
+        world.lose_answer("/v1/refunds$").await;
         world.command(&id, "refund", &json!({"amount": 1_000})).await;
-        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND status = 'unknown'";
-        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        world.until_unknown("refund").await;
         let mut refund = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
         refund["status"] = json!("failed");
         let event = json!({
@@ -193,14 +190,11 @@ fn a_capture_that_others_made_of_a_part_is_taken_for_what_it_is() {
 fn a_look_that_stripe_refuses_is_told() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world
-            .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after"}))
-            .await;
+        world.lose_answer("/v1/transfers$").await;
         let refused = json!({"path": "/v1/transfers", "method": "GET", "kind": "error", "code": "secret_key_required", "times": 3});
         world.fault(refused).await;
         world.command(&id, "release", &json!({})).await;
-        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'unknown'";
-        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        world.until_unknown("transfer").await;
         world.clock.advance(Duration::from_secs(30 * 3_600));
         testkit::eventually(SOON, || async {
             world.alerts("stripe_api_failure:escrow/look").await > 0
@@ -215,14 +209,9 @@ fn a_look_that_stripe_refuses_is_told() {
 fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
     in_world(|world| async move {
         let (account, id) = world.captured().await;
-        world
-            .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after"}))
-            .await;
+        world.lose_answer("/v1/transfers$").await;
         world.command(&id, "release", &json!({})).await;
-        let lost = format!(
-            "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'unknown' AND escrow_id = '{id}'"
-        );
-        testkit::eventually(SOON, || async { world.count(&lost).await == 1 }).await;
+        world.until_unknown("transfer").await;
         let ours = world.book(&id).await["transfers"][0].clone();
         let operation: String = world
             .sql
@@ -284,12 +273,9 @@ fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
 fn of_two_refunds_a_person_says_which_counts() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world
-            .fault(json!({"path": "/v1/refunds$", "method": "POST", "kind": "lost_after"}))
-            .await;
+        world.lose_answer("/v1/refunds$").await;
         world.command(&id, "refund", &json!({"amount": 1_000})).await;
-        let unknown = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND status = 'unknown'";
-        testkit::eventually(SOON, || async { world.count(unknown).await == 1 }).await;
+        world.until_unknown("refund").await;
         let ours = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
         let form = [
             ("payment_intent", ours["payment_intent"].as_str().unwrap()),
@@ -306,6 +292,10 @@ fn of_two_refunds_a_person_says_which_counts() {
         assert_eq!(status, 409, "{body:#}");
         let (status, body) = world.command(&id, "operations/1/retry", &json!({"object": 7})).await;
         assert_eq!((status, &body["field"]), (400, &json!("object")));
+        let (status, body) = world
+            .command(&id, "operations/1/retry", &json!({"object": "tr_1"}))
+            .await;
+        assert_eq!((status, &body["field"]), (400, &json!("object")), "{body:#}");
         let (status, body) = world
             .command(&id, "operations/1/retry", &json!({"object": ours["id"]}))
             .await;

@@ -7,6 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::{SOON, in_world, unique};
 
+const CARD: &str = "pm_card_bypassPending";
+
 #[test]
 fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
     in_world(|world| async move {
@@ -20,12 +22,7 @@ fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
         assert_eq!(status, 503, "the answer was lost");
         let payments = world.stripe(Method::GET, "/v1/payment_intents", &[]).await;
         let payment = payments["data"][0]["id"].as_str().unwrap();
-        let form = [
-            ("payment_method", "pm_card_bypassPending"),
-            ("return_url", "https://example.com"),
-        ];
-        let path = format!("/v1/payment_intents/{payment}/confirm");
-        let paid = world.stripe(Method::POST, &path, &form).await;
+        let paid = world.confirm(&json!(payment), CARD).await;
         let dispute = world
             .act(json!({"act": "create_dispute", "charge": paid["latest_charge"]}))
             .await;
@@ -68,12 +65,7 @@ fn a_thin_event_waits_while_stripe_is_away_and_is_decided_by_itself_when_it_is_b
             body["escrow_id"].as_str().unwrap(),
             body["payment_intent_id"].as_str().unwrap(),
         );
-        let form = [
-            ("payment_method", "pm_card_bypassPending"),
-            ("return_url", "https://example.com"),
-        ];
-        let path = format!("/v1/payment_intents/{payment}/confirm");
-        world.stripe(Method::POST, &path, &form).await;
+        world.confirm(&json!(payment), CARD).await;
         let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
         world.fault(away).await;
         let event_id = unique("evt_thin");
@@ -233,12 +225,7 @@ fn an_authorisation_that_ends_before_its_escrow_is_told_to_a_person_once() {
         let account = world.account().await;
         let body = world.escrow(&world.terms(&account)).await;
         let (id, payment) = (body["escrow_id"].as_str().unwrap(), &body["payment_intent_id"]);
-        let form = [
-            ("payment_method", "pm_card_bypassPending"),
-            ("return_url", "https://example.com"),
-        ];
-        let path = format!("/v1/payment_intents/{}/confirm", payment.as_str().unwrap());
-        let paid = world.stripe(Method::POST, &path, &form).await;
+        let paid = world.confirm(payment, CARD).await;
         let charge = format!("/v1/charges/{}", paid["latest_charge"].as_str().unwrap());
         let charge = world.stripe(Method::GET, &charge, &[]).await;
         let subject = format!("{id}/authorization_ends_early");
@@ -293,12 +280,7 @@ fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
             body["escrow_id"].as_str().unwrap(),
             body["payment_intent_id"].as_str().unwrap(),
         );
-        let form = [
-            ("payment_method", "pm_card_bypassPending"),
-            ("return_url", "https://example.com"),
-        ];
-        let path = format!("/v1/payment_intents/{payment}/confirm");
-        let mut paid = world.stripe(Method::POST, &path, &form).await;
+        let mut paid = world.confirm(&json!(payment), CARD).await;
         paid["latest_charge"] = Value::Null;
         let event = json!({
             "id": unique("evt_paid"), "object": "event", "type": "payment_intent.succeeded", "created": world.clock.unix_seconds(),

@@ -15,6 +15,8 @@ pub(super) enum Unreadable {
     View(#[from] ViewError),
     #[error("{field} {source}")]
     Id { field: &'static str, source: InvalidId },
+    #[error("{field} does not begin with {begins}")]
+    Kind { field: &'static str, begins: &'static str },
     #[error("{0} is missing")]
     Missing(&'static str),
     #[error("{field} {word:?} is not one that Stripe documents")]
@@ -33,6 +35,20 @@ pub(super) fn id<T>(
     parse: impl Fn(String) -> Result<T, InvalidId>,
 ) -> Result<T, Unreadable> {
     parse(text.to_owned()).map_err(|source| Unreadable::Id { field, source })
+}
+
+/// The id of an object whose kind Stripe has always shown by it. One of another kind would become a subscription that nobody can end.
+pub(super) fn id_of_kind<T>(
+    field: &'static str,
+    text: &str,
+    begins: &'static str,
+    parse: impl Fn(String) -> Result<T, InvalidId>,
+) -> Result<T, Unreadable> {
+    if text.starts_with(begins) {
+        id(field, text, parse)
+    } else {
+        Err(Unreadable::Kind { field, begins })
+    }
 }
 
 /// An id that has to be there.

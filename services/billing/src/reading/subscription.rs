@@ -8,7 +8,7 @@ use domain::time::UnixSeconds;
 use stripe_gateway::views::words::SubscriptionStatus;
 use stripe_gateway::views::{Change, PreviousSubscription, Subscription};
 
-use super::field::{Unreadable, currency, id, time, word};
+use super::field::{Unreadable, currency, id, id_of_kind, time, word};
 use super::{Says, Statement, named};
 
 /// What an event says that the subscription is, and what it was before.
@@ -53,7 +53,7 @@ fn statement(
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Statement {
         says: Says::OfSubscription(Fact {
-            subscription: id("subscription.id", &view.id, SubscriptionId::parse)?,
+            subscription: id_of_kind("subscription.id", &view.id, "sub_", SubscriptionId::parse)?,
             at,
             kind: FactKind::Snapshot {
                 rank,

@@ -154,6 +154,18 @@ impl World {
         self.sim_call("faults", fault).await;
     }
 
+    /// Of the next call to a path the answer is lost, after its effect.
+    pub async fn lose_answer(&self, path: &str) {
+        self.fault(json!({"path": path, "method": "POST", "kind": "lost_after"}))
+            .await;
+    }
+
+    /// Waits until nobody knows what one call of this kind has done.
+    pub async fn until_unknown(&self, kind: &str) {
+        let sql = format!("SELECT count(*) FROM stripe_operations WHERE kind = '{kind}' AND status = 'unknown'");
+        testkit::eventually(SOON, || async { self.count(&sql).await == 1 }).await;
+    }
+
     /// Ends every fault.
     pub async fn heal(&self) {
         let url = format!("{}/_sim/faults", self.sim.base_url);
@@ -355,11 +367,15 @@ impl World {
     /// Creates an escrow and pays it with a card, of which escrow has not heard.
     pub async fn paid(&self, terms: &Value, card: &str) -> String {
         let body = self.escrow(terms).await;
-        let payment = body["payment_intent_id"].as_str().unwrap();
-        let form = [("payment_method", card), ("return_url", "https://example.com")];
-        self.stripe(Method::POST, &format!("/v1/payment_intents/{payment}/confirm"), &form)
-            .await;
+        self.confirm(&body["payment_intent_id"], card).await;
         body["escrow_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Pays with a card; the payment as it is then.
+    pub async fn confirm(&self, payment: &Value, card: &str) -> Value {
+        let path = format!("/v1/payment_intents/{}/confirm", payment.as_str().unwrap());
+        let form = [("payment_method", card), ("return_url", "https://example.com")];
+        self.stripe(Method::POST, &path, &form).await
     }
 
     /// A recipient, and an escrow for it that is paid and captured.
