@@ -111,7 +111,7 @@ pub(crate) enum Settlement {
     Delay {
         queue: String,
         failed_attempts: u32,
-        /// Whether it was put off without having failed.
+        /// Whether it was tried, and put off without having failed.
         is_put_off: bool,
         reason: String,
     },
@@ -131,7 +131,8 @@ pub(crate) fn settlement(verdict: Verdict, failed_before: u32, family: &QueueFam
             Some(queue) => Settlement::Delay {
                 queue,
                 failed_attempts: failed_before,
-                is_put_off: true,
+                // One that comes back soon was not tried.
+                is_put_off: pause == Pause::Long,
                 reason,
             },
             None => Settlement::Park { attempts, reason },
@@ -243,7 +244,8 @@ mod tests {
     fn a_message_that_is_not_at_fault_waits_and_keeps_its_attempts() {
         let family = QueueFamily::new("q");
         for failed_before in [0, 4, 5] {
-            for (pause, queue) in [(Pause::Long, "q.retry.30s"), (Pause::Short, "q.retry.1s")] {
+            for (pause, queue, is_put_off) in [(Pause::Long, "q.retry.30s", true), (Pause::Short, "q.retry.1s", false)]
+            {
                 let later = Verdict::Later {
                     pause,
                     reason: "why".to_owned(),
@@ -251,7 +253,7 @@ mod tests {
                 let waits = Settlement::Delay {
                     queue: queue.to_owned(),
                     failed_attempts: failed_before,
-                    is_put_off: true,
+                    is_put_off,
                     reason: "why".to_owned(),
                 };
                 assert_eq!(settlement(later, failed_before, &family), waits);

@@ -189,6 +189,26 @@ async fn write_down_in_txn(
     Ok(())
 }
 
+/// A call whose outcome does not change the escrow is in the audit trail all the same.
+pub(crate) async fn write_call_in_txn(
+    txn: &Transaction<'_>,
+    escrow: &str,
+    cause: Cause<'_>,
+) -> Result<(), EscrowError> {
+    let action = NewAction {
+        at: cause.at,
+        actor: cause.actor,
+        action: cause.action,
+        escrow: Some(escrow),
+        operation: cause.operation,
+        reason: cause.reason,
+        before: None,
+        after: None,
+    };
+    insert_action_in_txn(txn, &action).await?;
+    Ok(())
+}
+
 /// What of an escrow is worth keeping in the audit trail.
 pub(crate) fn summary(escrow: &Escrow) -> Value {
     let recipients = escrow.recipients.iter().zip(escrow.recipient_statuses());

@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use crate::accounts::hear_news_in_txn;
 use crate::answer::show_in_txn;
-use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn};
+use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn, write_call_in_txn};
 use crate::create::KEY_LIFETIME;
 use crate::error::EscrowError;
-use crate::runner::{Observed, Runner, observe_in_txn, write_call_in_txn};
+use crate::runner::{Observed, Runner, observe_in_txn};
 use crate::steps::{Commit, Store};
 
 /// Whose wish a command is.

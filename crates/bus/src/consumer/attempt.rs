@@ -23,11 +23,8 @@ pub(super) async fn judge<H: BatchHandler>(
     settler: &Settler<'_>,
 ) -> Vec<Option<Verdict>> {
     let outcome = persist(handler, batch, settler).await;
-    if batch.len() == 1 {
-        let alone = batch.iter().zip([outcome]);
-        return alone
-            .map(|(message, outcome)| judged_alone(message, outcome, Company::None, settler))
-            .collect();
+    if let [message] = batch.as_ref() {
+        return vec![judged_alone(message, outcome, Company::None, settler)];
     }
     match outcome {
         Outcome::Judged(verdicts) => verdicts.into_iter().map(Some).collect(),

@@ -33,7 +33,7 @@ use crate::steps::{Ask, Commit, Store, Stripe};
 use look::Sight;
 
 pub(crate) use pick::Picked;
-pub(crate) use settle::{Observed, observe_in_txn, write_call_in_txn};
+pub(crate) use settle::{Observed, observe_in_txn};
 
 /// Makes calls. Clones are the same runner.
 #[derive(Clone)]

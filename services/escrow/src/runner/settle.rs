@@ -1,7 +1,6 @@
 //! The last step: what was seen of an operation becomes its outcome, the ledger's postings and the escrow's status, in one transaction.
 
 use chrono::{DateTime, Utc};
-use db::escrow::actions::{NewAction, insert_action_in_txn};
 use db::escrow::held::{HeldEscrow, Stored};
 use db::escrow::operations::{CallRecord, OperationRow, Work, find_operation_in_txn, store_operation_in_txn};
 use db::{Transaction, in_txn};
@@ -14,7 +13,7 @@ use domain::escrow::operation::{self, Cause as Why, Instruction, Moment, Observa
 use domain::ids::{StripeObjectId, TransferId};
 
 use super::Runner;
-use crate::change::{Applied, Cause, Learned, apply_in_txn, learn_in_txn, lock_in_txn};
+use crate::change::{Applied, Cause, Learned, apply_in_txn, learn_in_txn, lock_in_txn, write_call_in_txn};
 use crate::error::EscrowError;
 use crate::notices::{self, happened_twice, tell_in_txn};
 use crate::steps::Commit;
@@ -227,26 +226,6 @@ async fn report_one_in_txn(
             Ok(held.clone())
         }
     }
-}
-
-/// A call whose outcome does not change the escrow is in the audit trail all the same.
-pub(crate) async fn write_call_in_txn(
-    txn: &Transaction<'_>,
-    escrow: &str,
-    cause: Cause<'_>,
-) -> Result<(), EscrowError> {
-    let action = NewAction {
-        at: cause.at,
-        actor: cause.actor,
-        action: cause.action,
-        escrow: Some(escrow),
-        operation: cause.operation,
-        reason: cause.reason,
-        before: None,
-        after: None,
-    };
-    insert_action_in_txn(txn, &action).await?;
-    Ok(())
 }
 
 fn job_outcome(task: &Task, outcome: Outcome) -> Result<JobOutcome, EscrowError> {
