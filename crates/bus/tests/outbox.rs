@@ -157,7 +157,7 @@ async fn nothing_is_lost_when_the_broker_is_killed_in_the_middle() {
     broker.kill9().await.expect("killed");
     assert!(pending(&database).await > 0, "it was in the middle");
     broker.start_again().await.expect("started");
-    eventually(Duration::from_secs(60), || async { pending(&database).await == 0 }).await;
+    eventually(testkit::PATIENCE, || async { pending(&database).await == 0 }).await;
     relay.cancel();
 
     let connection = Connection::connect(broker.amqp_url(), ConnectionProperties::default())

@@ -50,7 +50,7 @@ async fn world() -> (TestDb, Database) {
 /// Waits until some connection waits for a lock.
 async fn somebody_waits(test: &TestDb) {
     let sql = test.superuser().await;
-    testkit::eventually(Duration::from_secs(10), || async {
+    testkit::eventually(testkit::PATIENCE, || async {
         let waiting =
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
         sql.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) > 0

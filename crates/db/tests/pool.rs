@@ -118,7 +118,7 @@ async fn a_server_that_ends_the_connection_is_away_and_the_pool_recovers() {
     let error = conn.query("SELECT 1", &[]).await.during("probe").unwrap_err();
     assert!(error.is_unavailable(), "{error:?}");
     drop(conn);
-    eventually(Duration::from_secs(60), async || database.ping().await.is_ok()).await;
+    eventually(testkit::PATIENCE, async || database.ping().await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn waiting_for_a_row_keeps_nobody_else_from_writing_and_a_locked_table_doe
         })
         .collect();
     let watch = test.superuser().await;
-    eventually(Duration::from_secs(10), || async {
+    eventually(testkit::PATIENCE, || async {
         let sql = "SELECT count(*) FROM pg_locks WHERE locktype = 'tuple' \
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         watch.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0

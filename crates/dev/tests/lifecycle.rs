@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 use provision::{Claim, ProcessId};
 
 const STAND_IN_FOR: &str = "HOLDFAST_STAND_IN_FOR";
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = testkit::PATIENCE;
 
 /// A target folder with `cargo dev` in it, and a `cargo` that builds nothing.
 struct Target {

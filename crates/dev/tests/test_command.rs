@@ -23,7 +23,7 @@ const SERVERS: [&str; 3] = [
     "HOLDFAST_TEST_AMQP_URL",
     "HOLDFAST_TEST_RABBITMQ_API",
 ];
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = testkit::PATIENCE;
 
 /// A target folder with `cargo dev` in it.
 struct Target {
@@ -226,6 +226,27 @@ fn what_failed_is_printed_once_more_at_the_end_and_nothing_else_is_kept_from_run
     assert!(said.contains(sum), "{said}");
     assert!(said.contains("  FAILED tests "), "{said}");
     assert!(stderr(&output).contains("the stage \"tests\" failed"));
+}
+
+#[test]
+fn a_program_that_hangs_is_killed_and_named_and_the_others_are_run() {
+    let output = Target::new()
+        .test_program(
+            "hung",
+            "echo 'test some has been running for over 60 seconds'\nexec sleep 600",
+        )
+        .test_program(
+            "slow",
+            "for i in 1 2 3 4 5 6; do sleep 1; echo $i; done\necho 'test result: ok. 1 passed'",
+        )
+        .dev_test("nothing", &["--silence", "4", "word"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stdout(&output);
+    assert!(said.contains("bus tests/hung.rs: HUNG, killed after "), "{said}");
+    assert!(said.contains("test some has been running"), "{said}");
+    assert!(said.contains("\n    bus tests/hung.rs (killed: "), "{said}");
+    assert!(said.contains("bus tests/slow.rs: passed"), "{said}");
+    assert!(said.contains("\ntest result: FAILED. 1 passed; 1 failed; "), "{said}");
 }
 
 #[test]

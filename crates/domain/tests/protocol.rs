@@ -135,7 +135,7 @@ fn explore(text: &mut String, name: &str, world: &World) {
     let checker = world
         .clone()
         .checker()
-        .timeout(std::time::Duration::from_secs(120))
+        .timeout(std::time::Duration::from_secs(900))
         .spawn_bfs()
         .join();
     checker.assert_properties();

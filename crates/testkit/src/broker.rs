@@ -1,7 +1,5 @@
 //! A vhost for one test.
 
-use std::time::Duration;
-
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -12,13 +10,10 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::env;
-use crate::wait::{block_on, eventually_some};
+use crate::wait::{PATIENCE, block_on, eventually_some};
 
 /// The name of the test's own connection, so that [`TestBroker::close_connections`] spares it.
 const OWN_CONNECTION: &str = "testkit";
-
-/// Above the time that the management API of a busy broker takes to list a connection.
-const LISTING_LIMIT: Duration = Duration::from_secs(60);
 
 /// A vhost of its own on the test broker, deleted (with its queues and connections) when dropped.
 #[derive(Debug)]
@@ -125,7 +120,7 @@ impl TestBroker {
     /// that were. The management API lists a new connection some time after it was made, so this waits until it lists
     /// `at_least` as many: a test names how many it knows to be there.
     pub async fn close_connections(&self, at_least: usize) -> usize {
-        let open = eventually_some(LISTING_LIMIT, || async {
+        let open = eventually_some(PATIENCE, || async {
             let names = self.connections().await;
             (names.len() >= at_least).then_some(names)
         })
@@ -179,10 +174,7 @@ impl Api {
 
     fn at(base: Url) -> Self {
         crate::install_tls_provider();
-        let client = Client::builder()
-            .timeout(Duration::from_secs(30))
-            .build()
-            .expect("an HTTP client");
+        let client = Client::builder().timeout(PATIENCE).build().expect("an HTTP client");
         Self { base, client }
     }
 

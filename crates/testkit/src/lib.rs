@@ -24,7 +24,7 @@ pub use broker::{QueueStats, TestBroker};
 pub use database::TestDb;
 pub use escrows::fill_escrows;
 pub use private_broker::PrivateBroker;
-pub use wait::{eventually, eventually_some};
+pub use wait::{PATIENCE, eventually, eventually_some};
 
 /// Makes ring the process's TLS provider, which reqwest needs before its first client is built, even for plain HTTP.
 /// Calling it again changes nothing.

@@ -4,6 +4,10 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+/// Within this everything that is going to happen has happened, on a machine several times slower and busier than a developer's
+/// as well. Only a test that fails waits as long.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 

@@ -95,12 +95,12 @@ async fn a_test_broker_is_alone_and_can_lose_its_connections() {
         .await
         .unwrap();
 
-    eventually(Duration::from_secs(60), || async { broker.ready("q").await == Some(1) }).await;
+    eventually(testkit::PATIENCE, || async { broker.ready("q").await == Some(1) }).await;
     assert_eq!(other.ready("q").await, None);
     assert_eq!(other.stats("q").await, None);
 
     assert_eq!(broker.close_connections(1).await, 1);
-    eventually(Duration::from_secs(60), || async { !connection.status().connected() }).await;
+    eventually(testkit::PATIENCE, || async { !connection.status().connected() }).await;
     assert_eq!(broker.take("q").await.unwrap().data, b"hello");
     assert!(broker.take("q").await.is_none());
 }

@@ -1,8 +1,6 @@
 //! A broker that a test may block and stop.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::time::Duration;
-
 use lapin::{Connection, ConnectionProperties};
 use testkit::{PrivateBroker, eventually};
 
@@ -20,12 +18,12 @@ async fn a_private_broker_blocks_publishers_on_request_and_comes_back_under_the_
             .basic_publish("".into(), "nowhere".into(), Default::default(), b"", Default::default())
             .await,
     );
-    eventually(Duration::from_secs(60), || async { connection.status().blocked() }).await;
+    eventually(testkit::PATIENCE, || async { connection.status().blocked() }).await;
     broker.ctl(&["set_vm_memory_high_watermark", "0.4"]).await.unwrap();
-    eventually(Duration::from_secs(60), || async { !connection.status().blocked() }).await;
+    eventually(testkit::PATIENCE, || async { !connection.status().blocked() }).await;
 
     broker.stop().await.unwrap();
-    eventually(Duration::from_secs(60), || async { !connection.status().connected() }).await;
+    eventually(testkit::PATIENCE, || async { !connection.status().connected() }).await;
     broker.start_again().await.unwrap();
     Connection::connect(broker.amqp_url(), ConnectionProperties::default())
         .await

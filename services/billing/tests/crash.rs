@@ -14,7 +14,7 @@ use domain::billing::authority::Binding;
 use support::events::{Payer, T0};
 use support::{Event, World, in_own_world};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = testkit::PATIENCE;
 /// Billing's two consumers and its publisher, and the publisher of the test.
 const CONNECTIONS: usize = 4;
 

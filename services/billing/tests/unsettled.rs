@@ -70,7 +70,7 @@ fn a_tie_that_stays_open_because_the_price_has_changed_is_read_ever_more_rarely(
             });
             assert_eq!(world.put(&payer.client, &contract).await.0, 201);
             world.send_all([&active, &paused]).await;
-            testkit::eventually(Duration::from_secs(60), || async { asked.lock().unwrap().len() >= 4 }).await;
+            testkit::eventually(testkit::PATIENCE, || async { asked.lock().unwrap().len() >= 4 }).await;
             let asked = asked.lock().unwrap().clone();
             let pauses: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(pauses[2] > 2 * pauses[0], "it is asked without end: {pauses:?}");

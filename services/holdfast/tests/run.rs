@@ -113,6 +113,8 @@ async fn a_queue_that_exists_with_other_arguments_stops_the_start_and_is_named()
     });
     let config = bus::BrokerConfig::new(broker.amqp_url(), "test");
     in_the_way.declare(&config).await.unwrap();
+    // All others are there, so that a slow broker is not taken for one that is away: that stops no start.
+    bus::Topology::holdfast().declare(&config).await.unwrap_err();
     let env = environment("", &broker.amqp_url());
     let ended = tokio::task::spawn_blocking(move || common::holdfast(&env, &["run", "webhook-ingest"]));
     let ended = ended.await.unwrap();

@@ -57,16 +57,16 @@ async fn a_broker_that_is_away_gives_503_within_a_second_and_comes_back_by_itsel
     assert!(accepted(&ingest).await);
 
     broker.ctl(&["set_vm_memory_high_watermark", "0"]).await.unwrap();
-    eventually(Duration::from_secs(60), || async { !accepted(&ingest).await }).await;
+    eventually(testkit::PATIENCE, || async { !accepted(&ingest).await }).await;
     assert_refused_within_a_second(&ingest).await;
     broker.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
-    eventually(Duration::from_secs(60), || accepted(&ingest)).await;
+    eventually(testkit::PATIENCE, || accepted(&ingest)).await;
 
     let frozen = broker.pid().unwrap();
     signal(frozen, "STOP");
     assert_refused_within_a_second(&ingest).await;
     signal(frozen, "CONT");
-    eventually(Duration::from_secs(60), || accepted(&ingest)).await;
+    eventually(testkit::PATIENCE, || accepted(&ingest)).await;
 
     broker.kill9().await.unwrap();
     assert_refused_within_a_second(&ingest).await;
@@ -75,7 +75,7 @@ async fn a_broker_that_is_away_gives_503_within_a_second_and_comes_back_by_itsel
         .await;
     assert_eq!(readyz.json()["missing"][0], "webhook-ingest: broker");
     broker.start_again().await.unwrap();
-    eventually(Duration::from_secs(60), || accepted(&ingest)).await;
+    eventually(testkit::PATIENCE, || accepted(&ingest)).await;
     assert!(queued(broker.amqp_url()).await.contains(&"evt_1000".to_owned()));
     let url = broker.amqp_url().to_owned();
     ingest.stop().await;

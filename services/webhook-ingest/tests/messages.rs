@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{CONNECT, CONNECT_PATH, Ingest, PLATFORM, PLATFORM_NEXT, PLATFORM_PATH, event, event_with};
 use lapin::message::BasicGetMessage;
 use lapin::types::AMQPValue;
@@ -13,7 +11,7 @@ use stripe_gateway::signature::sign;
 use testkit::{TestBroker, eventually_some};
 
 async fn taken(broker: &TestBroker, queue: &str) -> BasicGetMessage {
-    eventually_some(Duration::from_secs(60), || broker.take(queue)).await
+    eventually_some(testkit::PATIENCE, || broker.take(queue)).await
 }
 
 fn text_header(message: &BasicGetMessage, name: &str) -> Option<String> {

@@ -156,7 +156,7 @@ async fn odd_events_are_taken_as_they_are() {
     ] {
         let answer = ingest.post_signed(PLATFORM_PATH, PLATFORM, body.as_bytes()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let message = eventually_some(Duration::from_secs(60), || broker.take("archive.events")).await;
+        let message = eventually_some(testkit::PATIENCE, || broker.take("archive.events")).await;
         assert_eq!(message.data, body.as_bytes());
     }
     ingest.stop().await;
@@ -315,7 +315,7 @@ async fn bodies_that_never_end_turn_nobody_away() {
         strangers.push(stranger);
     }
     let body = event("evt_good", "invoice.paid");
-    testkit::eventually(Duration::from_secs(20), || async {
+    testkit::eventually(testkit::PATIENCE, || async {
         ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await.status == 200
     })
     .await;

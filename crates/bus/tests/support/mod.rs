@@ -23,7 +23,7 @@ use bus::{
 };
 use testkit::TestBroker;
 
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = testkit::PATIENCE;
 pub const QUEUE: &str = "work";
 
 pub struct Bench {

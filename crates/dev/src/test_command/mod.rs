@@ -8,7 +8,7 @@ mod side_by_side;
 mod summary;
 
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
@@ -16,6 +16,7 @@ use provision::{Claim, Tool, ensure_tools};
 
 use self::programs::TestProgram;
 use self::servers::Servers;
+use self::side_by_side::Limits;
 use self::summary::{Summary, announce, words};
 use crate::build::{self, cargo};
 use crate::cli::progress;
@@ -31,6 +32,10 @@ pub(crate) struct TestArgs {
     /// How many test programs run at a time; 1 runs one after the other. Without this it is three for each core.
     #[arg(long)]
     jobs: Option<usize>,
+    /// For how many seconds a test program may say nothing before it counts as hung and is killed. On a machine of a fifth of the
+    /// usual speed no single test takes as long.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    silence: u64,
     /// Only the tests whose names contain one of these, without the other stages.
     filter: Vec<String>,
 }
@@ -99,14 +104,20 @@ async fn run_programs(
     paths: &Paths,
     done: &mut Summary,
 ) -> anyhow::Result<()> {
-    let at_once = args.jobs.unwrap_or_else(programs_at_once).max(1);
+    let limits = Limits {
+        at_once: args.jobs.unwrap_or_else(programs_at_once).max(1),
+        silence: Duration::from_secs(args.silence),
+    };
     for program in &mut programs {
         servers.tell(&mut program.command)?;
         program.add_words(&args.filter);
     }
-    announce("tests", &format!("{} programs, {at_once} at a time", programs.len()));
+    announce(
+        "tests",
+        &format!("{} programs, {} at a time", programs.len(), limits.at_once),
+    );
     let started = Instant::now();
-    if side_by_side::run(programs, at_once, &paths.test(), &progress(started)).await? {
+    if side_by_side::run(programs, limits, &paths.test(), &progress(started)).await? {
         done.passed("tests", started);
         return Ok(());
     }

@@ -19,14 +19,25 @@ use super::order::Times;
 use super::programs::TestProgram;
 use crate::build;
 
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a quiet run says what it waits for.
 const REMIND_EVERY: Duration = Duration::from_secs(30);
 const SLOWEST: usize = 5;
 
+/// How much each program may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// How many run at a time.
+    pub(super) at_once: usize,
+    /// One that says nothing for as long hangs, and is killed.
+    pub(super) silence: Duration,
+}
+
 /// A program that has ended.
 struct Ended {
     title: String,
-    status: ExitStatus,
+    /// None for one that was killed because it said nothing for too long.
+    status: Option<ExitStatus>,
     output: String,
     counts: Counts,
     took: Duration,
@@ -34,14 +45,25 @@ struct Ended {
 
 impl Ended {
     fn is_failed(&self) -> bool {
-        !self.status.success()
+        !self.status.is_some_and(|status| status.success())
+    }
+
+    fn end(&self) -> String {
+        self.status.map_or_else(
+            || "killed: it said nothing any more".to_owned(),
+            |status| status.to_string(),
+        )
     }
 
     fn print(&self) {
         if !self.is_failed() && !self.counts.any() {
             return;
         }
-        let verdict = if self.is_failed() { "FAILED" } else { "passed" };
+        let verdict = match self.status {
+            None => "HUNG, killed",
+            Some(_) if self.is_failed() => "FAILED",
+            Some(_) => "passed",
+        };
         let (title, took) = (&self.title, self.took.as_secs_f64());
         println!("\n--- {title}: {verdict} after {took:.1} s ({})", self.counts);
         for line in self.output.lines() {
@@ -53,14 +75,14 @@ impl Ended {
     }
 }
 
-/// Runs the programs, at most `at_once` at a time, and prints what they say. Says whether all passed; what takes long and
+/// Runs the programs and prints what they say. Says whether all passed; what takes long and
 /// was run as a whole is remembered in `folder` for the next run's order.
 ///
 /// # Errors
 /// When a program cannot be started or watched.
 pub(super) async fn run(
     mut programs: Vec<TestProgram>,
-    at_once: usize,
+    limits: Limits,
     folder: &Path,
     say: Say<'_>,
 ) -> anyhow::Result<bool> {
@@ -71,8 +93,8 @@ pub(super) async fn run(
     std::fs::create_dir_all(&outputs).with_context(|| format!("creating {}", outputs.display()))?;
     let running = Running::default();
     let mut results = stream::iter(programs)
-        .map(|program| run_one(program, &outputs, &running))
-        .buffer_unordered(at_once);
+        .map(|program| run_one(program, limits, &outputs, &running))
+        .buffer_unordered(limits.at_once);
     let mut all = Vec::new();
     loop {
         let Ok(next) = tokio::time::timeout(REMIND_EVERY, results.next()).await else {
@@ -90,7 +112,7 @@ pub(super) async fn run(
     Ok(close(all, started))
 }
 
-async fn run_one(mut program: TestProgram, outputs: &Path, running: &Running) -> anyhow::Result<Ended> {
+async fn run_one(mut program: TestProgram, limits: Limits, outputs: &Path, running: &Running) -> anyhow::Result<Ended> {
     let title = program.title;
     let path = output_file(outputs, &title);
     let output = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
@@ -100,7 +122,10 @@ async fn run_one(mut program: TestProgram, outputs: &Path, running: &Running) ->
     program.command.stdout(output).stderr(again);
     let started = Instant::now();
     running.begin(&title);
-    let status = build::run(program.command).await?;
+    let status = tokio::select! {
+        ended = build::run(program.command) => Some(ended?),
+        () = silence(&path, limits.silence) => None,
+    };
     running.end(&title);
     let output = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     let output = String::from_utf8_lossy(&output).into_owned();
@@ -111,6 +136,18 @@ async fn run_one(mut program: TestProgram, outputs: &Path, running: &Running) ->
         took: started.elapsed(),
         title,
     })
+}
+
+/// Ends when the file has not grown for this long.
+async fn silence(path: &Path, limit: Duration) {
+    let (mut length, mut since) = (0, Instant::now());
+    while since.elapsed() < limit {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = std::fs::metadata(path).map_or(0, |file| file.len());
+        if now != length {
+            (length, since) = (now, Instant::now());
+        }
+    }
 }
 
 fn output_file(folder: &Path, title: &str) -> PathBuf {
@@ -128,7 +165,7 @@ fn close(mut all: Vec<Ended>, started: Instant) -> bool {
         }
         println!("\nfailed:");
         for ended in &failed {
-            println!("    {} ({})", ended.title, ended.status);
+            println!("    {} ({})", ended.title, ended.end());
         }
     }
     let passed = failed.is_empty();

@@ -23,8 +23,7 @@ const SERVICE_PASSWORD: &str = "e2eservice";
 /// Another build to prove, for example a release build.
 const PROGRAM: &str = "HOLDFAST_E2E_PROGRAM";
 /// Within this everything that is going to happen has happened, also on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = testkit::PATIENCE;
 /// Above the deadline of the services' own drain and close.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 
@@ -71,7 +70,7 @@ impl Service {
             answer.is_ok_and(|answer| answer.status().is_success())
         };
         process
-            .wait_until(START_LIMIT, answers)
+            .wait_until(PATIENCE, answers)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
     }

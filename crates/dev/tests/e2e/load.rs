@@ -145,7 +145,7 @@ impl Load {
     /// Waits until so many more events were answered 200.
     pub async fn accepts(&self, more: usize) {
         let goal = self.accepted() + more;
-        super::house::until("the load is accepted", Duration::from_secs(60), || async {
+        super::house::until("the load is accepted", super::house::PATIENCE, || async {
             self.accepted() >= goal
         })
         .await;

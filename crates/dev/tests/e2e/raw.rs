@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Above every time limit of the server.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = testkit::PATIENCE;
 
 /// What came back on the socket.
 #[derive(Debug, Clone, Default)]

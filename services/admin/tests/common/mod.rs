@@ -26,7 +26,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
-pub const WAIT: Duration = Duration::from_secs(60);
+pub const WAIT: Duration = testkit::PATIENCE;
 pub const JWT_SECRET: &str = "0123456789abcdef-0123456789abcdef";
 
 /// Admin and what surrounds it. Fields are dropped in order: admin ends before its servers.

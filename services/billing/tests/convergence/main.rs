@@ -42,7 +42,7 @@ use support::{Event, World, in_world_that_reads_from};
 const HISTORIES: usize = 210;
 const INSTANCES: usize = 3;
 /// Within this everything is done, also on a busy machine.
-const DONE: Duration = Duration::from_secs(180);
+const DONE: Duration = Duration::from_secs(600);
 /// Publishes that wait for their confirms together.
 const AT_ONCE: usize = 128;
 

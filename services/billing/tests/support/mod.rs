@@ -48,7 +48,7 @@ pub use shop::Shop;
 use stripe_gateway::client::ClientConfig;
 
 /// Within this everything that is going to happen has happened, also on a busy machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = testkit::PATIENCE;
 const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A queue of the test's own that gets every announcement.
 pub const ANNOUNCED: &str = "test.announcements";

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::child::{Settings, VARIABLE};
 use crate::watch::Watch;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = testkit::PATIENCE;
 
 /// A running process. It is killed when it is dropped.
 pub struct Instance {

@@ -33,6 +33,7 @@ mod support;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -207,12 +208,14 @@ async fn run(recorded: Recorded, mut targets: Vec<Target>) -> Report {
             break;
         }
     }
-    println!(
+    // Past libtest, which keeps what a test prints until the test ends: whoever watches sees that it goes on.
+    drop(writeln!(
+        std::io::stderr(),
         "{}: {} cells, {:.1} s",
         scenario.name,
         report.cells,
         began.elapsed().as_secs_f64()
-    );
+    ));
     // Its database is gone once every backend of the server has taken note, and one of them may just be greeting another scenario, which
     // is at work in the same task as this.
     tokio::task::spawn_blocking(move || drop(stage)).await.unwrap();

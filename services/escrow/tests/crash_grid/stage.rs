@@ -15,7 +15,7 @@ use crate::support::{World, service_token, unique};
 use crate::watch::{Target, Watch};
 
 /// Within this a cell has ended, also on a busy machine.
-const LIMIT: Duration = Duration::from_secs(45);
+const LIMIT: Duration = testkit::PATIENCE;
 /// Nobody has done anything for so long: what is left waits for its time.
 const QUIET: Duration = Duration::from_millis(25);
 /// Nobody has done anything for so long, and no operation waits: a timer does.

@@ -40,7 +40,7 @@ use testkit::{TestBroker, TestDb};
 use tokio_util::sync::CancellationToken;
 
 /// Within this everything that is going to happen has happened, also on a busy machine.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = testkit::PATIENCE;
 pub const KEY: &str = "sk_test_0123456789abcdef01234567";
 const JWT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 

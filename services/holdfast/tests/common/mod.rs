@@ -22,7 +22,7 @@ use serde_json::Value;
 use service_kit::clock::Clock;
 use stripe_gateway::signature::sign;
 
-pub const WAIT: Duration = Duration::from_secs(60);
+pub const WAIT: Duration = testkit::PATIENCE;
 pub const SECRET: &str = "whsec_platform_0123456789";
 pub const JWT_SECRET: &str = "0123456789abcdef-0123456789abcdef";
 
@@ -53,9 +53,23 @@ fn command(env: &[(&'static str, String)], args: &[&str]) -> Command {
     command
 }
 
-/// Runs a tool to its end.
+/// Runs a tool to its end, which it must reach.
 pub fn holdfast(env: &[(&'static str, String)], args: &[&str]) -> Output {
-    command(env, args).stdin(Stdio::null()).output().unwrap()
+    let (sender, ended) = std::sync::mpsc::channel();
+    let mut command = command(env, args);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    if let Ok(output) = ended.recv_timeout(WAIT) {
+        return output.unwrap();
+    }
+    kill(pid, Signal::SIGKILL).unwrap();
+    let output = ended.recv().unwrap().unwrap();
+    panic!("{args:?} does not end: {}{}", stdout(&output), stderr(&output));
 }
 
 /// The JSON that a tool printed; it must have succeeded.

@@ -70,7 +70,7 @@ impl Ingest {
         let address = bound.address();
         let token = stop.clone();
         let served = tokio::spawn(async move { bound.run(token).await.unwrap() });
-        testkit::eventually(Duration::from_secs(60), || async { service.check().is_ok() }).await;
+        testkit::eventually(testkit::PATIENCE, || async { service.check().is_ok() }).await;
         Self {
             address,
             clock,
