@@ -246,7 +246,7 @@ fn a_program_that_hangs_is_killed_and_named_and_the_others_are_run() {
     assert!(said.contains("test some has been running"), "{said}");
     assert!(said.contains("\n    bus tests/hung.rs (killed: "), "{said}");
     assert!(said.contains("bus tests/slow.rs: passed"), "{said}");
-    assert!(said.contains("\ntest result: FAILED. 1 passed; 1 failed; "), "{said}");
+    assert!(said.contains("\ntest result: FAILED. 2 passed; 1 failed; "), "{said}");
 }
 
 #[test]
