@@ -18,11 +18,11 @@ use crate::server::Server;
 use crate::{Error, Say};
 
 const IMAGE: &str = "rabbitmq:4-management";
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_secs(300);
 /// The first start from an image has to download it.
 const START_LIMIT_DOCKER: Duration = Duration::from_secs(600);
-const EPMD_LIMIT: Duration = Duration::from_secs(10);
-const CTL_LIMIT: Duration = Duration::from_secs(60);
+const EPMD_LIMIT: Duration = Duration::from_secs(30);
+const CTL_LIMIT: Duration = Duration::from_secs(180);
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a RabbitMQ is provided.

@@ -19,8 +19,8 @@ use crate::{Error, Say};
 
 const IMAGE: &str = "postgres:17";
 const SUPERUSER: &str = "postgres";
-const INITDB_LIMIT: Duration = Duration::from_secs(120);
-const START_LIMIT: Duration = Duration::from_secs(60);
+const INITDB_LIMIT: Duration = Duration::from_secs(300);
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// What Postgres says about the memory of a killed server whose children still end.
 const STILL_IN_USE: &str = "pre-existing shared memory block";
 const STILL_IN_USE_PAUSE: Duration = Duration::from_millis(100);

@@ -139,14 +139,14 @@ async fn nothing_survives_an_owner_that_is_killed_and_its_folder_is_swept() {
         .spawn()
         .unwrap();
     let started = folder.join("started");
-    wait_until(Duration::from_secs(60), || started.exists()).await;
+    wait_until(Duration::from_secs(300), || started.exists()).await;
     let processes = processes_below(&folder);
     assert_eq!(processes.len(), 3);
     assert!(processes.iter().all(ProcessId::is_alive));
 
     owner.kill().unwrap();
     owner.wait().unwrap();
-    wait_until(Duration::from_secs(60), || {
+    wait_until(Duration::from_secs(300), || {
         processes.iter().all(|process| !process.is_alive())
     })
     .await;
