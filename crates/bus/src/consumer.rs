@@ -17,6 +17,7 @@
 
 mod attempt;
 mod settle;
+mod spans;
 mod watch;
 
 use std::future::Future;

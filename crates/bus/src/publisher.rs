@@ -25,6 +25,7 @@ use futures_util::StreamExt;
 use lapin::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument as _, Span};
 
 use crate::connection::{self, Backoff, BrokerConfig};
 use crate::outgoing::{Outgoing, Parts, PublishError};
@@ -168,7 +169,8 @@ impl Publisher {
     /// See [`PublishError`]; each comes within `admission_wait` + `confirm_timeout`, most at once.
     pub async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
         let started = Instant::now();
-        let outcome = self.try_publish(message).await;
+        let span = publish_span(&message);
+        let outcome = self.try_publish(message).instrument(span).await;
         match &outcome {
             Ok(()) => self.inner.confirm_seconds.record(started.elapsed()),
             Err(error) => metrics::counter!("holdfast_publish_failures_total", "reason" => error.code()).increment(1),
@@ -273,6 +275,24 @@ impl Publisher {
             .filter_map(|step| slots.get(first.wrapping_add(step) % slots.len()))
             .find(|slot| slot.open.load(Ordering::Relaxed))
     }
+}
+
+/// A span for a message of something that is traced; what nobody asked for is not traced.
+fn publish_span(message: &Outgoing) -> Span {
+    if Span::current().is_disabled() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: "holdfast::trace",
+        "publish",
+        otel.name = format!("publish {}", message.exchange),
+        otel.kind = "producer",
+        messaging.system = "rabbitmq",
+        messaging.operation.type = "send",
+        messaging.destination.name = %message.exchange,
+        messaging.message.id = message.message_id,
+        message_type = message.kind,
+    )
 }
 
 /// Holds a connection open until told to stop, and makes it known through `link`.

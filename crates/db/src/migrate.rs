@@ -51,6 +51,7 @@ migrations! {
     9 "0009_amounts_of_others",
     10 "0010_waits",
     11 "0011_lists",
+    12 "0012_traces",
 }
 
 /// How many months of partitions are kept ahead.

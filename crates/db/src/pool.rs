@@ -15,6 +15,7 @@ use std::time::Duration;
 use deadpool_postgres::{ConfigConnectImpl, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Transaction};
 use secrecy::SecretString;
 use tokio_postgres::NoTls;
+use tracing::{Instrument as _, Span};
 
 use crate::connect::{Target, TargetError};
 use crate::error::{DbError, During as _, TransactError};
@@ -209,10 +210,26 @@ impl Database {
         E: TransactError,
         F: for<'t> Fn(&'t Transaction<'t>) -> TxnFuture<'env, 't, T, E> + Sync,
     {
-        let mut conn = self.conn().await?;
-        let txn = conn.transaction().await.during("begin")?;
-        let value = body(&txn).future.await?;
-        txn.commit().await.during("commit")?;
-        Ok(value)
+        let running = async {
+            let mut conn = self.conn().await?;
+            let txn = conn.transaction().await.during("begin")?;
+            let value = body(&txn).future.await?;
+            txn.commit().await.during("commit")?;
+            Ok(value)
+        };
+        running.instrument(transaction_span()).await
     }
+}
+
+/// A span for a transaction of something that is traced; what nobody asked for is not traced.
+fn transaction_span() -> Span {
+    if Span::current().is_disabled() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: "holdfast::trace",
+        "transaction",
+        otel.kind = "client",
+        db.system.name = "postgresql",
+    )
 }

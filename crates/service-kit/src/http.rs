@@ -12,6 +12,7 @@ mod context;
 mod extract;
 mod routes;
 mod server;
+mod span;
 
 pub use context::{is_timeout, request_context};
 pub use extract::{CallerAddress, extractor_config};

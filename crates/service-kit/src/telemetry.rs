@@ -1,23 +1,29 @@
-//! Logs and metrics of a process.
+//! Logs, metrics and traces of a process.
 //!
-//! Variables: `LOG_FORMAT` (`json` or `pretty`), `RUST_LOG` (a filter such as `info,bus=debug`; default `info,lapin=off`).
+//! Variables: `LOG_FORMAT` (`json` or `pretty`), `RUST_LOG` (a filter such as `info,bus=debug`; default `info,lapin=off`), and
+//! those of traces, which have a room of their own.
 //!
 //! Logs go to stdout, one JSON object per line with `service`, the event's fields and those of its spans. Metrics go through
 //! the `metrics` facade into a Prometheus recorder; [`Metrics::render`] is what `/metrics` answers. Samples of histograms are
 //! kept until they are sorted into their buckets, so [`Metrics::run_upkeep`] must run for memory to stay bounded.
 
-use std::fmt;
+mod traces;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Reader, shape};
+pub use traces::{SPANS, TraceSettings, Traces};
 
 /// Buckets of every histogram whose name ends in `_seconds`, from half a millisecond to half a minute.
 const SECONDS: &[f64] = &[
@@ -76,7 +82,10 @@ impl LogSettings {
 pub enum TelemetryError {
     /// Another log subscriber is installed already.
     #[error("the log subscriber could not be installed")]
-    InstallLogs(#[source] Box<dyn std::error::Error + Send + Sync>),
+    InstallLogs(#[source] TryInitError),
+    /// Spans could not be sent anywhere.
+    #[error("the traces could not be started")]
+    Traces(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The filter does not parse.
     #[error("the log filter is not valid")]
     Filter(#[source] tracing_subscriber::filter::ParseError),
@@ -90,32 +99,65 @@ const DEFAULT_FILTER: &str = "info,lapin=off";
 /// lapin logs a returned message with its body, which is a customer's data. No filter switches that on.
 const BODIES_OFF: &str = "lapin::returned_messages=off";
 
+/// Spans of traces are not the log's.
+const SPANS_OFF: &str = "holdfast::trace=off";
+
 fn log_filter(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    Ok(EnvFilter::try_new(text)?.add_directive(BODIES_OFF.parse()?))
+    let filter = EnvFilter::try_new(text)?.add_directive(BODIES_OFF.parse()?);
+    Ok(filter.add_directive(SPANS_OFF.parse()?))
 }
 
-/// Installs the log subscriber of this process.
+/// Installs the log of this process, and its traces where they are wanted.
 ///
 /// # Errors
-/// When the filter does not parse or a subscriber is there already.
-pub fn init_logs(service: &'static str, settings: &LogSettings) -> Result<(), TelemetryError> {
-    let filter = log_filter(&settings.filter).map_err(TelemetryError::Filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
-    match settings.format {
+/// When the filter does not parse, a subscriber is there already, or traces cannot be exported.
+pub fn init(
+    service: &'static str,
+    logs: &LogSettings,
+    traces: Option<&TraceSettings>,
+) -> Result<Option<Traces>, TelemetryError> {
+    let filter = log_filter(&logs.filter).map_err(TelemetryError::Filter)?;
+    let Some(settings) = traces else {
+        // One filter for everything: what the log leaves out, spans among it, costs next to nothing.
+        let subscriber = tracing_subscriber::registry()
+            .with(filter)
+            .with(lines(service, logs.format));
+        subscriber.try_init().map_err(TelemetryError::InstallLogs)?;
+        return Ok(None);
+    };
+    let traces = Traces::start(settings)?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer())
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_filter(Targets::new().with_target(SPANS, tracing::Level::INFO));
+    tracing_subscriber::registry()
+        .with(lines(service, logs.format).with_filter(filter))
+        .with(spans)
+        .try_init()
+        .map_err(TelemetryError::InstallLogs)?;
+    Ok(Some(traces))
+}
+
+fn lines<S>(service: &'static str, format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+{
+    match format {
         LogFormat::Json => {
             let inner = Format::default()
                 .json()
                 .flatten_event(true)
                 .with_current_span(true)
                 .with_span_list(false);
-            builder
-                .fmt_fields(JsonFields::new())
-                .event_format(Named { service, inner })
-                .try_init()
+            let named = Named { service, inner };
+            fmt::layer().fmt_fields(JsonFields::new()).event_format(named).boxed()
         }
-        LogFormat::Pretty => builder.with_target(false).try_init(),
+        LogFormat::Pretty => fmt::layer().with_target(false).boxed(),
     }
-    .map_err(TelemetryError::InstallLogs)
 }
 
 /// Puts the service's name in front of each JSON line.
@@ -133,7 +175,7 @@ where
         context: &FmtContext<'_, S, JsonFields>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
+    ) -> std::fmt::Result {
         let mut line = String::with_capacity(256);
         self.inner.format_event(context, Writer::new(&mut line), event)?;
         match line.strip_prefix('{') {
@@ -147,8 +189,8 @@ where
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
     }
 }

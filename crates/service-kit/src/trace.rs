@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
 /// The name of the HTTP and AMQP header.
 pub const HEADER: &str = "traceparent";
 
@@ -20,6 +23,19 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// Where the work at hand stands in its trace, when this process sends traces.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        let context = tracing::Span::current().context();
+        let span = context.span();
+        let span = span.span_context();
+        span.is_valid().then(|| Self {
+            trace_id: u128::from_be_bytes(span.trace_id().to_bytes()),
+            span_id: u64::from_be_bytes(span.span_id().to_bytes()),
+            sampled: span.is_sampled(),
+        })
+    }
+
     /// The start of a new, sampled trace.
     #[must_use]
     pub fn new_root() -> Self {
@@ -58,6 +74,15 @@ impl TraceContext {
             span_id,
             sampled: flags & 1 == 1,
         })
+    }
+
+    /// Makes a span that was not entered yet a part of the trace.
+    pub fn adopt(&self, span: &tracing::Span) {
+        let (trace, parent) = (TraceId::from(self.trace_id), SpanId::from(self.span_id));
+        let flags = TraceFlags::default().with_sampled(self.sampled);
+        let context = SpanContext::new(trace, parent, flags, true, TraceState::default());
+        // An error means that nobody collects spans.
+        drop(span.set_parent(opentelemetry::Context::new().with_remote_span_context(context)));
     }
 
     /// The child of the trace that a header names, or a new trace.

@@ -13,6 +13,7 @@ use domain::escrow::held::Escrow;
 use domain::escrow::input::Input;
 use domain::time::UnixSeconds;
 use serde_json::{Value, json};
+use service_kit::trace::TraceContext;
 
 use crate::commands;
 use crate::error::EscrowError;
@@ -142,7 +143,8 @@ async fn carry_out_in_txn(
     for effect in effects {
         match effect {
             Effect::Begin { number, task, amount } => {
-                insert_operation_in_txn(txn, id, number, &Work::Job(task), amount, cause.at).await?;
+                let trace = TraceContext::current().map(|trace| trace.to_string());
+                insert_operation_in_txn(txn, id, number, &Work::Job(task), amount, cause.at, trace.as_deref()).await?;
             }
             Effect::Post(posting) => {
                 tally::note(Count::Volume {

@@ -17,6 +17,7 @@ use domain::escrow::terms::Settlement;
 use domain::time::UnixSeconds;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use service_kit::trace::TraceContext;
 
 use crate::answer::show_in_txn;
 use crate::change::summary;
@@ -136,7 +137,8 @@ async fn begin_in_txn(
     };
     insert_escrow_in_txn(txn, &new).await?;
     let amount = request.terms.split.amount();
-    let operation = insert_operation_in_txn(txn, id, 0, &Work::CreatePayment, amount, now).await?;
+    let trace = TraceContext::current().map(|trace| trace.to_string());
+    let operation = insert_operation_in_txn(txn, id, 0, &Work::CreatePayment, amount, now, trace.as_deref()).await?;
     let action = NewAction {
         at: now,
         actor,

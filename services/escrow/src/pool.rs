@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use db::escrow::breaker::sum_held;
 use db::escrow::jobs::take_slot;
-use db::escrow::operations::list_due_operations;
+use db::escrow::operations::{DueOperation, list_due_operations};
 use db::in_txn;
+use service_kit::trace::TraceContext;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::error::EscrowError;
 use crate::runner::Runner;
@@ -41,7 +43,8 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             }
         };
         for operation in due {
-            if !lock(&in_hand).insert(operation.clone()) {
+            let DueOperation { id, traceparent } = operation;
+            if !lock(&in_hand).insert(id.clone()) {
                 continue;
             }
             let permit = tokio::select! {
@@ -49,13 +52,15 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
                 permit = Arc::clone(&permits).acquire_owned() => permit,
             };
             let (runner, in_hand) = (runner.clone(), Arc::clone(&in_hand));
-            tasks.spawn(async move {
-                if let Err(error) = runner.work(&operation).await {
+            let span = span(&id, traceparent.as_deref());
+            let working = async move {
+                if let Err(error) = runner.work(&id).await {
                     log(&error, "an operation was not worked on, it stays due");
                 }
-                lock(&in_hand).remove(&operation);
+                lock(&in_hand).remove(&id);
                 drop(permit);
-            });
+            };
+            tasks.spawn(working.instrument(span));
         }
         while tasks.try_join_next().is_some() {}
         tokio::select! {
@@ -67,7 +72,17 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
     while tasks.join_next().await.is_some() {}
 }
 
-async fn due(runner: &Runner) -> Result<Vec<String>, EscrowError> {
+/// The span of working on an operation, in the trace of whoever wanted it; what nobody traced is not traced here either.
+fn span(operation: &str, traceparent: Option<&str>) -> Span {
+    let parent = traceparent.and_then(|header| TraceContext::parse(header.as_bytes()));
+    parent.map_or_else(Span::none, |parent| {
+        let span = tracing::info_span!(target: "holdfast::trace", "operation", operation);
+        parent.adopt(&span);
+        span
+    })
+}
+
+async fn due(runner: &Runner) -> Result<Vec<DueOperation>, EscrowError> {
     let conn = runner.store.reader().await?;
     Ok(list_due_operations(&conn, runner.clock.now(), ROUND).await?)
 }

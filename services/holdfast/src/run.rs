@@ -36,7 +36,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
     let chosen = Service::chosen(&args.services);
     let settings = config::load(&ProcessEnv, |r| Settings::read(r, &chosen))?;
-    telemetry::init_logs("holdfast", &settings.logs)?;
+    let traces = telemetry::init("holdfast", &settings.logs, settings.traces.as_ref())?;
     // Before anything starts, so that a signal during the start is a clean stop too.
     let signals = Signals::watch().context("watching for signals")?;
     let metrics = Metrics::install()?;
@@ -61,7 +61,11 @@ pub(crate) async fn run(args: &ServiceArgs) -> anyhow::Result<ExitCode> {
     });
     let stopped = parts.run(signals, DEADLINE).await;
     services.close().await;
-    Ok(end(&stopped))
+    let code = end(&stopped);
+    if let Some(traces) = traces {
+        traces.close().await;
+    }
+    Ok(code)
 }
 
 /// Declares exchanges and queues once before a port opens, so that a queue which exists with other arguments is told as what it is.

@@ -13,7 +13,7 @@ use retry::RetryConfig;
 use secrecy::SecretString;
 use service_kit::config::Reader;
 use service_kit::http::HttpSettings;
-use service_kit::telemetry::LogSettings;
+use service_kit::telemetry::{LogSettings, TraceSettings};
 use webhook_ingest::IngestConfig;
 
 /// A service, or all of them.
@@ -68,6 +68,7 @@ impl Service {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) logs: LogSettings,
+    pub(crate) traces: Option<TraceSettings>,
     pub(crate) http: HttpSettings,
     pub(crate) ingest: Option<IngestConfig>,
     pub(crate) billing: Option<BillingConfig>,
@@ -80,6 +81,7 @@ impl Settings {
     /// Reads what the chosen services need.
     pub(crate) fn read(r: &mut Reader<'_>, chosen: &BTreeSet<Service>) -> Option<Self> {
         let logs = LogSettings::read(r);
+        let traces = TraceSettings::read(r);
         let http = HttpSettings::read(r);
         let ingest = read_if(chosen, Service::WebhookIngest, r, IngestConfig::read);
         let billing = read_if(chosen, Service::Billing, r, BillingConfig::read);
@@ -88,6 +90,7 @@ impl Settings {
         let admin = read_if(chosen, Service::Admin, r, AdminConfig::read);
         Some(Self {
             logs: logs?,
+            traces: traces?,
             http: http?,
             ingest: ingest?,
             billing: billing?,

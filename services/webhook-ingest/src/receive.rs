@@ -84,7 +84,7 @@ impl Receiver {
         } = delivery;
         let now = self.clock.unix_seconds();
         signature::verify(signature, &body, secrets, now, self.judge.tolerance_seconds).map_err(Refusal::Signature)?;
-        let trace = TraceContext::continue_or_start(traceparent);
+        let trace = TraceContext::current().unwrap_or_else(|| TraceContext::continue_or_start(traceparent));
         let message = {
             let envelope = envelope::peek(&body).map_err(Refusal::Payload)?;
             if envelope.livemode != Some(self.judge.livemode) {

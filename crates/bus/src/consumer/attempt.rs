@@ -8,6 +8,7 @@ use tracing::Instrument;
 
 use super::BatchHandler;
 use super::settle::Settler;
+use super::spans::Spans;
 use crate::connection::Backoff;
 use crate::incoming::Incoming;
 use crate::verdict::{BatchError, Pause, Verdict};
@@ -163,16 +164,20 @@ async fn call<H: BatchHandler>(
     settler: &Settler<'_>,
 ) -> Result<Vec<Verdict>, BatchError> {
     let mut task = JoinSet::new();
+    let spans = Spans::of(settler.queue(), batch);
     let (handler, batch) = (Arc::clone(handler), Arc::clone(batch));
-    task.spawn(async move { handler.handle(&batch).await }.in_current_span());
+    let leading = spans.leading();
+    task.spawn(async move { handler.handle(&batch).await }.instrument(leading));
     let timeout = settler.handler_timeout();
-    match tokio::time::timeout(timeout, task.join_next()).await {
+    let outcome = match tokio::time::timeout(timeout, task.join_next()).await {
         Ok(Some(Ok(verdicts))) => verdicts,
         Ok(Some(Err(error))) if error.is_panic() => Err(BatchError::failed(format!("panicked: {}", text(error)))),
         Ok(Some(Err(error))) => Err(BatchError::failed(error)),
         Ok(None) => Err(BatchError::failed("the handler's task vanished")),
         Err(_) => Err(BatchError::failed(format!("took longer than {timeout:?}"))),
-    }
+    };
+    spans.end(&outcome);
+    outcome
 }
 
 fn text(error: tokio::task::JoinError) -> String {

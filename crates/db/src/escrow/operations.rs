@@ -66,6 +66,15 @@ pub struct OperationRow {
     pub request_id: Option<String>,
 }
 
+/// An operation that somebody should look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueOperation {
+    /// Which.
+    pub id: String,
+    /// The W3C trace context of whoever wanted it, where that was traced.
+    pub traceparent: Option<String>,
+}
+
 /// What is learned with a step of the protocol.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallRecord<'a> {
@@ -79,7 +88,7 @@ pub struct CallRecord<'a> {
 const HEAD_START: TimeDelta = TimeDelta::seconds(10);
 
 /// Writes an operation down, intended. Answers its id. Workers find a job's at once; a payment's is made by the request that asks for it,
-/// which needs the payer's secret, and by a worker only if the request has ended.
+/// which needs the payer's secret, and by a worker only if the request has ended. `traceparent` is the trace of whoever wants it.
 ///
 /// # Errors
 /// When the database does not answer, or another job works on the same task.
@@ -90,10 +99,12 @@ pub async fn insert_operation_in_txn(
     work: &Work,
     amount: Money,
     now: DateTime<Utc>,
+    traceparent: Option<&str>,
 ) -> Result<String, DbError> {
     let sql = "INSERT INTO stripe_operations (id, escrow_id, number, kind, account, transfer_id, amount, currency, status, attempt, \
-                   calls, key_since, last_call, failures, job, due_at, created_at, updated_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'intended', 0, 0, $9, $9, 0, $10, $11, $9, $9)";
+                   calls, key_since, last_call, failures, job, due_at, traceparent, created_at, \
+                   updated_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'intended', 0, 0, $9, $9, 0, $10, $11, $12, $9, $9)";
     let id = format!("op_{}", Uuid::now_v7().simple());
     let (account, transfer, job, due_at) = match work {
         Work::CreatePayment => (None, None, None, now + HEAD_START),
@@ -119,6 +130,7 @@ pub async fn insert_operation_in_txn(
             &now,
             &job,
             &due_at,
+            &traceparent,
         ],
     )
     .await?;
@@ -293,12 +305,16 @@ pub async fn list_due_operations(
     conn: &impl GenericClient,
     now: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<String>, DbError> {
+) -> Result<Vec<DueOperation>, DbError> {
     const OPERATION: &str = "list_due_operations";
-    let sql = "SELECT id FROM stripe_operations WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+    let sql = "SELECT id, traceparent FROM stripe_operations WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
     let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
     let rows = conn.query(&statement, &[&now, &limit]).await.during(OPERATION)?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    let due = rows.iter().map(|row| DueOperation {
+        id: row.get(0),
+        traceparent: row.get(1),
+    });
+    Ok(due.collect())
 }
 
 fn read(row: &Row) -> Result<OperationRow, DbError> {

@@ -16,7 +16,9 @@ use actix_web::web::Bytes;
 use actix_web::{Error, HttpMessage, HttpResponse, HttpResponseBuilder, ResponseError};
 use futures_util::Stream;
 use tokio::time::Sleep;
+use tracing::Instrument as _;
 
+use super::span;
 use crate::problem::{self, Problem};
 use crate::request_id::{self, RequestId};
 
@@ -66,8 +68,9 @@ pub async fn request_context(
         });
     }
     request.extensions_mut().insert(id.clone());
+    let span = span::of(&request, &id);
     let header = HeaderValue::from_str(id.as_str()).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
-    id.scope(async move {
+    let answering = async move {
         let answered = next.call(request).await.map_err(|error| {
             let response = error.as_response_error().error_response();
             Error::from(InternalError::from_response("answered", response))
@@ -77,9 +80,10 @@ pub async fn request_context(
             response = with_problem(response);
         }
         response.headers_mut().insert(REQUEST_ID.clone(), header);
+        span::answered(&response);
         Ok(response)
-    })
-    .await
+    };
+    id.scope(answering.instrument(span)).await
 }
 
 /// An error whose body is not ours: neither problem+json nor a page.

@@ -35,6 +35,7 @@ use rand::Rng as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method as HttpMethod, Request};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 pub use call::{Call, ConnectedAccount, IdempotencyKey};
 pub use config::{ApiBase, ClientConfig, ConfigError, InvalidBase, STRIPE};
@@ -131,8 +132,12 @@ impl Client {
             };
             let begun = Instant::now();
             let timeout = config.timeout.min(deadline.saturating_duration_since(begun));
-            let made = attempt::attempt(&self.shared.http, request, timeout).await;
-            record::attempted(call.op, retries, &made, begun.elapsed());
+            let span = record::span(call.op, retries);
+            let made = attempt::attempt(&self.shared.http, request, timeout)
+                .instrument(span.clone())
+                .await;
+            record::attempted(call.op, retries, &made, begun.elapsed(), &span);
+            drop(span);
             let again = retries < config.max_retries && retry::is_worthwhile(&made.outcome, made.stripe_says_retry);
             let outcome = classify::together(&call.method, earlier, made.outcome);
             let wait = config.backoff.wait(retries, rand::rng().random());

@@ -2,11 +2,29 @@
 
 use std::time::Duration;
 
+use tracing::Span;
+use tracing::field::Empty;
+
 use super::attempt::Attempt;
 use super::outcome::{NotSent, Outcome, Receipt};
 
-/// Counts and logs one attempt.
-pub(super) fn attempted(op: &'static str, retry: u32, attempt: &Attempt, took: Duration) {
+/// The span of one attempt, in the trace of whatever it is made for.
+pub(super) fn span(op: &'static str, retry: u32) -> Span {
+    tracing::info_span!(
+        target: "holdfast::trace",
+        "stripe",
+        otel.name = format!("stripe {op}"),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.resend_count = retry,
+        http.response.status_code = Empty,
+        stripe.outcome = Empty,
+        stripe.request_id = Empty,
+    )
+}
+
+/// Counts and logs one attempt, and tells its span.
+pub(super) fn attempted(op: &'static str, retry: u32, attempt: &Attempt, took: Duration, span: &Span) {
     let outcome = attempt.outcome.detail();
     metrics::counter!("holdfast_stripe_requests_total", "op" => op, "outcome" => outcome).increment(1);
     metrics::histogram!("holdfast_stripe_request_seconds", "op" => op).record(took);
@@ -14,6 +32,12 @@ pub(super) fn attempted(op: &'static str, retry: u32, attempt: &Attempt, took: D
     let receipt = receipt(&attempt.outcome).unwrap_or(&nothing);
     let status = (receipt.status != 0).then_some(receipt.status);
     let request_id = receipt.request_id.as_deref();
+    span.record("stripe.outcome", outcome);
+    span.record("http.response.status_code", status);
+    span.record("stripe.request_id", request_id);
+    if !matches!(attempt.outcome, Outcome::Answered(_)) {
+        span.record("otel.status_code", "ERROR");
+    }
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match &attempt.outcome {
         Outcome::Answered(_) => {
