@@ -1,8 +1,5 @@
 //! A second opinion: Stripe's own packages for Node and Python, from their registries, sign what we accept, accept what we
 //! sign, and judge bad headers as we do (or as the table of the `signature` module says that they differ).
-//!
-//! Needs `node` with `npm`, and `python3` with `pip`; `cargo dev test` installs them on a bare Debian or Ubuntu. The packages
-//! are installed once, below Cargo's target folder, and again when the lock files in `tests/sdk` change.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,128 +10,19 @@
 )]
 
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use stripe_gateway::fixtures::{self, Version};
 use stripe_gateway::signature::{Secrets, SignatureError, sign, verify};
+use testkit::{sdk_sources, sign_with_node, sign_with_python};
 
 const SECRET: &str = "whsec_official_sdk_test";
 const ROLLED: &str = "whsec_official_sdk_rolled";
 const TOLERANCE: u64 = 300;
 
-const NODE_HINT: &str = "install Node.js 18 or newer with npm (Debian, Ubuntu: apt-get install nodejs npm)";
-const PYTHON_HINT: &str = "install Python 3.9 or newer with pip (Debian, Ubuntu: apt-get install python3 python3-pip)";
-
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
-}
-
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
-}
-
-/// Runs a command and gives its standard output; fails with its last words, and with what to install when it is not there.
-fn run(command: &mut Command, input: &str, hint: &str) -> String {
-    let shown = format!("{command:?}");
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.unwrap_or_else(|error| panic!("{shown} cannot be started ({error}): {hint}"));
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().unwrap();
-    let written = writer.join().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{shown} failed with {}: {hint}\n{errors}",
-        output.status
-    );
-    written.unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A folder with the packages in it. It is made under another name and moved when it is complete, so that a broken
-/// installation is never taken for a good one and two test runs do not meet.
-fn installed(name: &str, recipe: &str, files: &[&str], install: impl FnOnce(&Path)) -> PathBuf {
-    let contents = files
-        .iter()
-        .map(|file| fs::read_to_string(sources().join(file)).unwrap());
-    let wanted: String = contents.chain([recipe.to_owned()]).collect();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-sdks");
-    let folder = cache.join(name);
-    let stamp = folder.join("installed-from");
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return folder;
-    }
-    fs::create_dir_all(&cache).unwrap();
-    let fresh = tempfile::Builder::new().prefix(name).tempdir_in(&cache).unwrap();
-    for file in files {
-        fs::copy(sources().join(file), fresh.path().join(file)).unwrap();
-    }
-    install(fresh.path());
-    fs::write(fresh.path().join("installed-from"), &wanted).unwrap();
-    if folder.exists() {
-        fs::remove_dir_all(&folder).unwrap();
-    }
-    fs::rename(fresh.keep(), &folder).unwrap();
-    folder
-}
-
-fn node(job: &Value) -> Value {
-    let version = run(Command::new("node").arg("--version"), "", NODE_HINT);
-    let folder = installed(
-        "node",
-        &version,
-        &["package.json", "package-lock.json", ".npmrc"],
-        |folder| {
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--ignore-scripts", "--no-engine-strict"])
-                .current_dir(folder);
-            run(&mut npm, "", NODE_HINT);
-        },
-    );
-    let mut command = Command::new("node");
-    command.arg(sources().join("sign.mjs")).arg(&folder);
-    serde_json::from_str(&run(&mut command, &job.to_string(), NODE_HINT)).unwrap()
-}
-
-fn python(job: &Value) -> Value {
-    let version = run(Command::new("python3").arg("--version"), "", PYTHON_HINT);
-    let folder = installed("python", &version, &["requirements.txt"], |folder| {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-input",
-            "--requirement",
-            "requirements.txt",
-            "--target",
-            "packages",
-        ]);
-        // A folder of our own is no business of the system's packages (PEP 668); older pips do not know the flag, but all
-        // ignore the variable.
-        pip.env("PIP_BREAK_SYSTEM_PACKAGES", "1")
-            .env("PIP_ROOT_USER_ACTION", "ignore")
-            .current_dir(folder);
-        run(&mut pip, "", PYTHON_HINT);
-    });
-    let mut command = Command::new("python3");
-    command
-        .arg("-I")
-        .arg(sources().join("sign.py"))
-        .arg(folder.join("packages"));
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
-    serde_json::from_str(&run(&mut command, &job.to_string(), PYTHON_HINT)).unwrap()
 }
 
 fn payloads() -> Vec<String> {
@@ -293,23 +181,23 @@ fn cross_check(package: impl Fn(&Value) -> Value, expected_version: &str, accept
 
 #[test]
 fn the_official_package_for_node_agrees() {
-    cross_check(node, "23.1.0", |row| row.node_accepts);
+    cross_check(sign_with_node, "23.1.0", |row| row.node_accepts);
 }
 
 #[test]
 fn the_official_package_for_python_agrees() {
-    cross_check(python, "16.1.0", |row| row.python_accepts);
+    cross_check(sign_with_python, "16.1.0", |row| row.python_accepts);
 }
 
 #[test]
 fn the_lock_file_names_no_registry() {
-    let lock = fs::read_to_string(sources().join("package-lock.json")).unwrap();
+    let lock = fs::read_to_string(sdk_sources().join("package-lock.json")).unwrap();
     assert!(
         !lock.contains("\"resolved\"") && !lock.contains("http"),
         "npm takes the registry from its configuration"
     );
     assert!(lock.contains("\"integrity\": \"sha512-"));
-    let requirements = fs::read_to_string(sources().join("requirements.txt")).unwrap();
+    let requirements = fs::read_to_string(sdk_sources().join("requirements.txt")).unwrap();
     assert!(
         requirements
             .lines()

@@ -16,6 +16,7 @@ mod broker;
 mod database;
 mod env;
 mod escrows;
+mod official_packages;
 mod private_broker;
 mod template;
 mod wait;
@@ -23,6 +24,7 @@ mod wait;
 pub use broker::{QueueStats, TestBroker};
 pub use database::TestDb;
 pub use escrows::fill_escrows;
+pub use official_packages::{run_node, sdk_sources, sign_with_node, sign_with_python};
 pub use private_broker::PrivateBroker;
 pub use wait::{PATIENCE, eventually, eventually_some};
 
