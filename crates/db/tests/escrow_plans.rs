@@ -60,9 +60,13 @@ impl Book {
     }
 
     /// The plan of the last statement that `ask` has sent.
-    async fn look(&mut self, name: &'static str, ask: impl AsyncFnOnce(&Transaction<'_>) -> Result<(), DbError>) {
+    async fn look(&mut self, name: &'static str, ask: impl AsyncFn(&Transaction<'_>) -> Result<(), DbError>) {
         let mut conn = self.database.conn().await.unwrap();
         let pid: i32 = conn.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        // Once to prepare its statements: those that go together are then sent in their order, so that the last is always the same.
+        let txn = conn.transaction().await.unwrap();
+        ask(&txn).await.unwrap();
+        txn.rollback().await.unwrap();
         let txn = conn.transaction().await.unwrap();
         ask(&txn).await.unwrap();
         let sql = "SELECT query FROM pg_stat_activity WHERE pid = $1";
