@@ -6,6 +6,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{Running, WAIT, environment, event};
 use testkit::{PrivateBroker, TestBroker, TestDb};
@@ -53,6 +54,43 @@ async fn a_stop_under_load_loses_nothing_that_was_answered_200() {
         lost.len(),
         accepted.len()
     );
+}
+
+/// The largest bodies there may be, on more connections than Stripe opens, from Stripe and from strangers at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_bodies_on_many_connections_fit_into_60_mib() {
+    const LARGEST: usize = 1_048_576;
+    let broker = TestBroker::create().await;
+    let running = Running::start(&environment("", &broker.amqp_url()), &["webhook-ingest"]).await;
+    running.ready().await;
+    let senders: Vec<_> = (0..64)
+        .map(|n| {
+            let poster = running.poster();
+            tokio::spawn(async move {
+                let mut body = event(&format!("evt_{n}"), "payout.paid");
+                body.extend(std::iter::repeat_n(' ', LARGEST - body.len()));
+                // One that is turned away in the middle of its body may hear of a lost connection only.
+                if let Ok(forged) = poster.post_signed_by("whsec_guessed_0123456789", &body).await {
+                    assert_ne!(forged.status(), 200);
+                }
+                while !poster.post(&body).await.is_ok_and(|answer| answer.status() == 200) {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let mut stored = BTreeSet::new();
+    while let Some(message) = broker.take("archive.events").await {
+        assert_eq!(message.delivery.data.len(), LARGEST);
+        stored.insert(message.delivery.properties.message_id().as_ref().unwrap().to_string());
+    }
+    assert_eq!(stored.len(), 64);
+    let peak = running.memory_peak_kib();
+    println!("at most {} MiB", peak / 1024);
+    assert!(peak < 60 * 1024, "{} MiB", peak / 1024);
 }
 
 #[tokio::test(flavor = "multi_thread")]

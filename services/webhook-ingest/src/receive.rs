@@ -96,6 +96,8 @@ impl Receiver {
             }
             message::of_event(endpoint, &envelope, body.clone(), received_at, trace)
         };
+        // The message has it; two holders would keep it until the confirm.
+        drop(body);
         let event_id = message.message_id.clone();
         self.publisher.publish(message).await.map_err(Refusal::Broker)?;
         Ok(event_id)

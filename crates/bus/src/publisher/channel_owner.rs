@@ -182,10 +182,12 @@ async fn transmit(channel: &Channel, parts: Parts) -> Result<Confirmation, lapin
         mandatory,
         immediate: false,
     };
-    channel
+    let confirm = channel
         .basic_publish(exchange, routing_key, options, &body, properties)
-        .await?
-        .await
+        .await?;
+    // The connection has a copy of its own by now.
+    drop(body);
+    confirm.await
 }
 
 /// The only place that says what a confirm means.

@@ -149,6 +149,13 @@ impl Running {
         }
     }
 
+    /// The most resident memory so far.
+    pub fn memory_peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
@@ -179,7 +186,11 @@ pub struct Poster {
 
 impl Poster {
     pub async fn post(&self, body: &str) -> Result<Response, reqwest::Error> {
-        let signature = sign(SECRET, body.as_bytes(), Clock::System.unix_seconds());
+        self.post_signed_by(SECRET, body).await
+    }
+
+    pub async fn post_signed_by(&self, secret: &str, body: &str) -> Result<Response, reqwest::Error> {
+        let signature = sign(secret, body.as_bytes(), Clock::System.unix_seconds());
         self.http
             .post(format!("http://{}/webhooks/stripe", self.address))
             .header("stripe-signature", signature)
