@@ -1,11 +1,12 @@
 //! The consumer of `billing.events`: messages in, verdicts out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use chrono::{DateTime, Utc};
-use db::{Database, in_txn};
+use db::billing::inbox::{EventKey, find_known_events};
+use db::{Database, DbError, in_txn};
 use domain::billing::authority::Binding;
 use domain::billing::decision::{Decision, Guard, Outcome};
 use serde_json::Value;
@@ -47,14 +48,9 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
-        if readings
-            .iter()
-            .any(|reading| matches!(reading.content, Content::Pointer(_)))
-        {
-            // What is read could not be kept while the database is away, and would be read again and again.
-            self.database.ping().await.map_err(|error| batch_error(&error.into()))?;
-        }
-        self.hydrator.hydrate(&mut readings).await;
+        let decided = self.decided_thin_events(&readings).await;
+        let decided = decided.map_err(|error| batch_error(&error.into()))?;
+        self.hydrator.hydrate(&mut readings, decided).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
         count(readings.iter().zip(&report.decisions), self.clock.now());
         let told = report.decisions.iter().zip(&report.details);
@@ -93,6 +89,22 @@ impl BatchHandler for Decider {
 }
 
 impl Decider {
+    /// The thin events of a batch that are decided: a repeat is worth no call to Stripe. A database that is away is noticed here, before
+    /// anything is read: what is read then could not be kept, and would be read again and again.
+    async fn decided_thin_events(&self, readings: &[Reading<'_>]) -> Result<BTreeSet<EventKey>, DbError> {
+        let thin = |reading: &&Reading<'_>| matches!(reading.content, Content::Pointer(_));
+        let thin = || readings.iter().filter(thin);
+        let ids: Vec<&str> = thin().map(|reading| reading.event_id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let created: Vec<DateTime<Utc>> = thin().map(|reading| reading.created).collect();
+        let conn = self.database.conn().await?;
+        let known = find_known_events(&conn, &ids, &created).await?;
+        let decided = known.into_iter().filter(|(_, event)| event.is_decided());
+        Ok(decided.map(|(key, _)| key).collect())
+    }
+
     /// Decides a batch in one transaction, and starts over where another consumer was faster.
     pub(crate) async fn decide(
         &self,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::AlertRaiser;
+use db::billing::inbox::EventKey;
 use domain::alert::{Alert, AlertKind};
 use domain::time::UnixSeconds;
 use futures_util::{StreamExt as _, stream};
@@ -54,14 +55,20 @@ impl Hydrator {
         }
     }
 
-    /// Reads what the batch's thin events point to, and puts in each what it comes to.
-    pub(crate) async fn hydrate(&self, readings: &mut [Reading<'_>]) {
+    /// Reads what the batch's thin events point to, and puts in each what it comes to. Those that are `decided` are left as they are, and
+    /// so is every message of an event but its first.
+    pub(crate) async fn hydrate(&self, readings: &mut [Reading<'_>], decided: BTreeSet<EventKey>) {
+        let mut seen = decided;
         let pointers: Vec<(usize, Pointer)> = readings
             .iter()
             .enumerate()
             .filter_map(|(place, reading)| match &reading.content {
-                Content::Pointer(pointer) => Some((place, pointer.clone())),
-                Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) | Content::Statement(_) => None,
+                Content::Pointer(pointer) if seen.insert(reading.key()) => Some((place, pointer.clone())),
+                Content::Pointer(_)
+                | Content::Ignored(..)
+                | Content::Unreadable(_)
+                | Content::GaveUp(_)
+                | Content::Statement(_) => None,
             })
             .collect();
         if pointers.is_empty() {

@@ -11,8 +11,8 @@ mod support;
 use domain::billing::authority::Binding;
 use futures_util::future::join_all;
 use serde_json::json;
-use support::events::{Payer, T0, permutations};
-use support::{Event, World, in_own_world, in_shared_world, unique};
+use support::events::{Payer, T0, naming, permutations};
+use support::{Event, SOON, World, in_own_world, in_shared_world, unique};
 
 /// An active client, and what happens to a payment of its: partly paid back, then disputed, lost, and won after all.
 async fn payer(world: &World) -> (Payer, Vec<Event>) {
@@ -182,5 +182,107 @@ fn a_charge_never_speaks_for_another_client_than_the_one_it_was_recorded_for() {
             owner.client
         );
         assert_eq!(world.number(&sql).await, 0);
+    });
+}
+
+/// Registers a client with its customer, paying by what is given.
+async fn pays_by(world: &World, payer: &Payer, source: &str) {
+    let body = json!({"org_id": "org_1", "payment_source": source, "stripe_customer_id": payer.customer});
+    assert!(world.put(&payer.client, &body).await.0 < 300);
+}
+
+/// What the timeline says of an event, first to last.
+async fn told(world: &World, payer: &Payer, event: &Event) -> Vec<String> {
+    let timeline = world.timeline(&payer.client).await;
+    let of_it = timeline.iter().filter(|decided| decided.event == event.id);
+    of_it.map(support::Decided::short).collect()
+}
+
+#[test]
+fn what_is_said_of_a_charge_is_refused_in_any_order_to_whoever_does_not_pay_by_stripe_and_counts_once_it_does() {
+    const REFUSED: &str = "rejected/authority/payment_source_is_not_stripe";
+    in_shared_world(async |world| {
+        let sources = ["NONE", "MANUAL"].iter().cycle();
+        let lives = permutations(&[0, 1, 2])
+            .into_iter()
+            .zip(sources)
+            .map(|(order, source)| {
+                let world = world.clone();
+                async move {
+                    let payer = Payer::new("free");
+                    pays_by(&world, &payer, source).await;
+                    let (refund, dispute) = (format!("re_{}", payer.client), format!("du_{}", payer.client));
+                    let events = [
+                        payer.charge("refunded", T0 + 1, 1000),
+                        payer.refund("created", T0 + 2, &refund, "succeeded"),
+                        payer.dispute("created", T0 + 3, &dispute, "needs_response"),
+                    ];
+                    for step in &order {
+                        world.decide(&events[*step]).await;
+                    }
+                    for event in &events {
+                        world.decided(&event.id).await;
+                        assert_eq!(told(&world, &payer, event).await, [REFUSED], "{order:?}");
+                    }
+                    let nothing = json!({
+                        "state": "TRIAL_PENDING", "version": 0, "refunds": [], "disputes": [], "waiting": []
+                    });
+                    assert_eq!(recorded(&world, &payer).await, nothing, "{order:?}");
+                    let of_it = format!("client_id = '{}' AND amount_refunded = ", payer.client);
+                    assert_eq!(world.count("billing_charges", &format!("{of_it} 0")).await, 1);
+
+                    pays_by(&world, &payer, "STRIPE").await;
+                    for event in &events {
+                        testkit::eventually(SOON, || async { world.row(&event.id).await.outcome == "applied" }).await;
+                    }
+                    let shown = recorded(&world, &payer).await;
+                    assert_eq!(
+                        (
+                            &shown["refunds"][0]["id"],
+                            &shown["disputes"][0]["id"],
+                            &shown["waiting"]
+                        ),
+                        (&json!(refund), &json!(dispute), &json!([])),
+                        "{order:?}"
+                    );
+                    assert_eq!(world.count("billing_charges", &format!("{of_it} 1000")).await, 1);
+                }
+            });
+        assert_eq!(join_all(lives).await.len(), 6);
+    });
+}
+
+#[test]
+fn a_charge_that_only_names_a_client_which_does_not_pay_by_stripe_is_not_noted_as_its() {
+    in_shared_world(async |world| {
+        let (free, stranger) = (Payer::new("free"), Payer::new("stranger"));
+        pays_by(&world, &free, "MANUAL").await;
+        let refund = stranger.refund("created", T0, &format!("re_{}", stranger.client), "succeeded");
+        let charge = naming(&stranger.charge("succeeded", T0, 0), &free.client);
+        assert_eq!(world.decide(&charge).await.outcome, "rejected");
+        assert_eq!(world.decide(&refund).await.reason, "charge_unknown");
+
+        pays_by(&world, &free, "STRIPE").await;
+        world.register(&stranger.client, Some(&stranger.customer)).await;
+        let owner = format!("stripe_charge_id = '{}'", stranger.charge_id());
+        assert_eq!(world.count("billing_charges", &owner).await, 0);
+        assert_eq!(world.row(&charge.id).await.outcome, "rejected");
+    });
+}
+
+#[test]
+fn a_dispute_is_told_to_a_person_whoever_pays_by_what() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("free");
+        pays_by(&world, &payer, "MANUAL").await;
+        world.decide(&payer.charge("succeeded", T0, 0)).await;
+        let dispute = payer.dispute("created", T0, "du_free", "needs_response");
+        for times in 1..=2 {
+            world.send(&dispute).await;
+            world.deliveries(&dispute.id, times).await;
+        }
+        let alerts = world.alerts(1).await;
+        assert_eq!(alerts[0]["key"], "dispute:du_free");
+        assert_eq!(alerts[0]["details"]["client"], payer.client.as_str());
     });
 }

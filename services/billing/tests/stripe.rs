@@ -267,7 +267,7 @@ fn stripe_is_not_asked_about_what_events_decide() {
 }
 
 #[test]
-fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_until_the_contract_changes() {
+fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_and_counts_when_the_contract_changes() {
     in_world_with_stripe(async |world, shop| {
         let contract =
             |source: &str| json!({"org_id": "org_1", "payment_source": source, "stripe_customer_id": shop.customer});
@@ -285,6 +285,36 @@ fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_until_the_contr
             .refund("created", T0, "re_manual", "succeeded")
             .with_object(json!({"charge": charge}));
         assert_eq!(world.decide(&refund).await.reason, "charge_unknown");
+        let row = world.decided(&refund.id).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.reason.as_str(), row.client.as_deref()),
+            ("rejected", "payment_source_is_not_stripe", Some("manual"))
+        );
+        // The next one waits for nobody, and needs no Stripe.
+        shop.fault(&json!({"path": "/v1/", "method": "GET", "kind": 500, "times": 1000}))
+            .await;
+        let next = refund.with(json!({"id": unique("evt_next"), "data": {"object": {"id": "re_next"}}}));
+        assert_eq!(world.decide(&next).await.outcome, "rejected");
+
+        assert_eq!(world.put("manual", &contract("STRIPE")).await.0, 200);
+        for event in [&refund, &next] {
+            eventually(SOON, || async { world.row(&event.id).await.outcome == "applied" }).await;
+        }
+        assert_eq!(world.count("billing_charges", "amount = 4900").await, 1);
+    });
+}
+
+#[test]
+fn a_charge_whose_customer_nobody_knows_is_read_once_until_it_is_registered() {
+    in_world_with_stripe(async |world, shop| {
+        let charge = shop.get("/v1/charges").await["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let refund = Payer::new("late")
+            .refund("created", T0, "re_late", "succeeded")
+            .with_object(json!({"charge": charge}));
+        assert_eq!(world.decide(&refund).await.reason, "charge_unknown");
         eventually(SOON, || async {
             world.count("billing_events", "read_again_at = 'infinity'").await == 1
         })
@@ -297,11 +327,8 @@ fn a_charge_of_a_client_that_does_not_pay_by_stripe_is_read_once_until_the_contr
         assert_eq!(unknown, [""; 0]);
         assert_eq!(world.row(&refund.id).await.status, "waiting");
 
-        assert_eq!(world.put("manual", &contract("STRIPE")).await.0, 200);
+        let payer = owner(&world, &shop).await;
         let row = world.decided(&refund.id).await;
-        assert_eq!(
-            (row.outcome.as_str(), row.client.as_deref()),
-            ("applied", Some("manual"))
-        );
+        assert_eq!((row.outcome.as_str(), row.client), ("applied", Some(payer.client)));
     });
 }

@@ -143,6 +143,39 @@ async fn a_start_without_broker_and_database_lives_says_so_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_ignored_leaves_a_line_in_the_log_that_says_why() {
+    let (db, broker) = (TestDb::create().await, TestBroker::create().await);
+    let running = Running::start(&environment(&db.service_url(), &broker.amqp_url()), &["all"]).await;
+    running.ready().await;
+    let body = event("evt_advisory", "customer.subscription.trial_will_end");
+    assert_eq!(running.post(&body).await.unwrap().status(), 200);
+    let client = db.superuser().await;
+    let decided = "SELECT 1 FROM billing_events WHERE stripe_event_id = 'evt_advisory' AND outcome = 'ignored'";
+    testkit::eventually(WAIT, || async { client.query(decided, &[]).await.unwrap().len() == 1 }).await;
+    running.terminate();
+    let (status, log) = running.ended().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let line = lines
+        .into_iter()
+        .find(|line| line["event_id"] == "evt_advisory")
+        .expect(&log);
+    let said = ["level", "message", "type", "outcome", "guard", "reason", "source"].map(|name| line[name].as_str());
+    let expected = [
+        "INFO",
+        "not applied",
+        "customer.subscription.trial_will_end",
+        "ignored",
+        "none",
+        "advisory",
+        "platform",
+    ];
+    assert_eq!(said, expected.map(Some), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_exists_with_other_arguments_stops_the_start_and_is_named() {
     let broker = TestBroker::create().await;
     let in_the_way = bus::Topology::one_queue(bus::topology::QueueFamily {

@@ -78,7 +78,10 @@ async fn events_are_listed_shown_and_replayed() {
     assert_eq!(none, serde_json::json!([]));
 
     let shown = json(&holdfast(&env, &["events", "show", "evt_tools", "--json"]));
-    assert_eq!(shown["rows"][0]["payload"], body.as_str());
+    assert_eq!(
+        (&shown["rows"][0]["event_id"], &shown["rows"][0]["payload"]),
+        (&"evt_tools".into(), &body.as_str().into())
+    );
     let text = stdout(&holdfast(&env, &["events", "show", "evt_tools"]));
     assert!(text.contains("why          no_handler"), "{text}");
     let unknown = holdfast(&env, &["events", "show", "evt_unknown"]);
@@ -88,7 +91,10 @@ async fn events_are_listed_shown_and_replayed() {
     );
 
     let replayed = json(&holdfast(&env, &["events", "replay", "evt_tools", "--json"]));
-    assert_eq!(replayed["routing_key"], "platform.payout.paid");
+    assert_eq!(
+        (&replayed["event_id"], &replayed["routing_key"]),
+        (&"evt_tools".into(), &"platform.payout.paid".into())
+    );
     testkit::eventually(WAIT, || async {
         listed().await.is_some_and(|row| row["deliveries"] == 2)
     })
@@ -106,6 +112,26 @@ async fn events_are_listed_shown_and_replayed() {
     let client = db.superuser().await;
     let stored = "SELECT 1 FROM billing_alerts WHERE alert_key = 'test:me' AND severity = 'info'";
     testkit::eventually(WAIT, || async { client.query(stored, &[]).await.unwrap().len() == 1 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_shown_with_its_last_event_and_its_timeline_by_their_event_ids() {
+    let db = TestDb::create().await;
+    let env = vec![("DATABASE_URL", db.service_url())];
+    let rows = "INSERT INTO organizations (id) VALUES ('org_1');
+                INSERT INTO client_billing (client_id, org_id, payment_source, initial_state, state, version,
+                                            last_event_id, last_event_type, last_event_created)
+                VALUES ('c1', 'org_1', 'STRIPE', 'TRIAL_PENDING', 'ACTIVE', 1, 'evt_last', 'invoice.paid', now());
+                INSERT INTO billing_decisions (id, decided_at, event_id, event_type, created, received_at, client_id, org_id,
+                                               outcome, reason, from_state, to_state)
+                VALUES (gen_random_uuid(), now(), 'evt_last', 'invoice.paid', now(), now(), 'c1', 'org_1', 'applied',
+                        'state_changed', 'TRIAL_PENDING', 'ACTIVE')";
+    db.superuser().await.batch_execute(rows).await.unwrap();
+    let shown = json(&holdfast(&env, &["client", "show", "c1", "--json"]));
+    assert_eq!(shown["client"]["last_event"]["event_id"], "evt_last", "{shown}");
+    assert_eq!(shown["timeline"][0]["event_id"], "evt_last", "{shown}");
+    let text = stdout(&holdfast(&env, &["client", "show", "c1"]));
+    assert!(text.contains("last event      invoice.paid evt_last\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::error::SqlState;
 
-use super::{execute, plan_by_index_in_txn, query};
+use super::{execute, plan_by_index_in_txn};
 use crate::DbError;
+use crate::error::During as _;
 
 /// Identifies an event of the inbox: Stripe's id and Stripe's `created`.
 pub type EventKey = (String, DateTime<Utc>);
@@ -79,12 +80,20 @@ pub struct KnownEvent {
     pub read_failures: i32,
 }
 
+impl KnownEvent {
+    /// Whether it was decided for good: another message of it is a repeat.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.status == "decided"
+    }
+}
+
 /// Which of these events the inbox has.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_known_events_in_txn(
-    txn: &Transaction<'_>,
+pub async fn find_known_events(
+    conn: &impl GenericClient,
     ids: &[&str],
     created: &[DateTime<Utc>],
 ) -> Result<BTreeMap<EventKey, KnownEvent>, DbError> {
@@ -94,7 +103,9 @@ pub async fn find_known_events_in_txn(
                FROM unnest($1::text[], $2::timestamptz[]) AS k (id, created) \
                CROSS JOIN LATERAL (SELECT status, reason, read_failures FROM billing_events \
                    WHERE stripe_event_id = k.id AND consumer = 'billing' AND created = k.created OFFSET 0) AS e";
-    let rows = query(txn, "find_known_events", sql, &[&ids, &created]).await?;
+    let operation = "find_known_events";
+    let statement = conn.prepare_cached(sql).await.during(operation)?;
+    let rows = conn.query(&statement, &[&ids, &created]).await.during(operation)?;
     let known = |row: &tokio_postgres::Row| KnownEvent {
         status: row.get(2),
         reason: row.get(3),
@@ -212,7 +223,7 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
 /// Locks rows in the order of their keys, so that two batches that update the same ones wait for each other in one direction.
 ///
 /// For the rest of the transaction nothing is planned to read a table whole, for the reason given in
-/// [`find_known_events_in_txn`]. Together with keys as `= ANY` this and what its callers do next go by the primary key.
+/// [`find_known_events`]. Together with keys as `= ANY` this and what its callers do next go by the primary key.
 async fn lock_events(txn: &Transaction<'_>, ids: &[&str], created: &[DateTime<Utc>]) -> Result<(), DbError> {
     plan_by_index_in_txn(txn).await?;
     let sql = "SELECT 1 FROM billing_events \

@@ -247,7 +247,7 @@ pub async fn upsert_payments_in_txn(txn: &Transaction<'_>, rows: &[PaymentRow]) 
     let currencies: Vec<Option<&str>> = rows.iter().map(|row| row.currency.as_deref()).collect();
     let paid: Vec<Option<i64>> = rows.iter().map(|row| row.paid_at.map(|at| at.0)).collect();
     let failed: Vec<Option<i64>> = rows.iter().map(|row| row.failed_at.map(|at| at.0)).collect();
-    // OFFSET 0: key by key, whatever the table's size was when this was planned (see `inbox::find_known_events_in_txn`).
+    // OFFSET 0: key by key, whatever the table's size was when this was planned (see `inbox::find_known_events`).
     let sql = "INSERT INTO billing_payments AS p (object_id, kind, client_id, org_id, stripe_subscription_id, invoice_id, \
                    billing_reason, amount, currency, paid_at, failed_at) \
                SELECT u.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \

@@ -172,8 +172,8 @@ pub async fn leave_charge_alone_in_txn(txn: &Transaction<'_>, charge: &str, name
 }
 
 /// Makes the events of a client wait again that its contract no longer speaks against: those rejected for their price, and those
-/// rejected because the client did not pay by Stripe, as far as they come by a customer that is registered for it (what only its
-/// metadata brought stays rejected). Answers how many there were.
+/// rejected because the client did not pay by Stripe, as far as they come by a customer that is registered for it, or by a charge of such a
+/// customer (what only its metadata brought stays rejected). Answers how many there were.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -181,8 +181,11 @@ pub async fn reopen_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Re
     let sql = "UPDATE billing_events AS e \
                SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2] \
                FROM (SELECT DISTINCT event_id, created FROM billing_decisions AS r \
-                     WHERE client_id = $1 AND (reason = $3 OR (reason = $4 AND EXISTS (SELECT 1 FROM billing_customers \
-                         WHERE client_id = $1 AND stripe_customer_id = r.details #>> '{found,customer}')))) AS d \
+                     WHERE client_id = $1 AND (reason = $3 OR (reason = $4 AND ( \
+                         EXISTS (SELECT 1 FROM billing_customers \
+                             WHERE client_id = $1 AND stripe_customer_id = r.details #>> '{found,customer}') \
+                         OR EXISTS (SELECT 1 FROM billing_charges \
+                             WHERE client_id = $1 AND stripe_charge_id = r.details #>> '{found,charge}'))))) AS d \
                WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
                    AND e.reason IN ($3, $4) AND e.status = 'decided' AND e.payload IS NOT NULL";
     let (price, source) = (

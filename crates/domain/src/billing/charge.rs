@@ -48,6 +48,18 @@ pub struct Charge {
     pub currency: Currency,
 }
 
+impl Charge {
+    /// A charge of which no amount counts: every observation of it is greater.
+    #[must_use]
+    pub const fn of_nothing(currency: Currency) -> Self {
+        Self {
+            refunded: 0,
+            amount: 0,
+            currency,
+        }
+    }
+}
+
 words! {
     /// The state of a refund, in the order of its life.
     RefundStatus {

@@ -13,7 +13,7 @@ use domain::money::Money;
 
 use super::judge::{Judge, Judged};
 use crate::announcement;
-use crate::reading::{Reading, Says, Statement};
+use crate::reading::{Reading, Says, Source, Statement};
 
 /// What has to be written, keyed so that the last word on each is written once.
 #[derive(Debug, Default)]
@@ -121,6 +121,30 @@ impl<'m> Judge<'m> {
         self.alert_charge(fact, judged);
     }
 
+    /// Notes whose a charge is that was refused because its client does not pay by Stripe, so that what is said of it is refused as well
+    /// and waits for nobody. Answers whether the charge's customer is registered for a client: metadata alone makes a charge nobody's.
+    pub(super) fn note_whose(&mut self, statement: &Statement, reading: &Reading<'_>) -> bool {
+        let (Some(customer), Says::OfCharge(fact)) = (&statement.customer, &statement.says) else {
+            return false;
+        };
+        let (Some(owner), ChargeFactKind::Charge(seen)) = (self.known.customers.get(customer.as_str()), &fact.kind)
+        else {
+            return false;
+        };
+        let known = self.known.charges.get(fact.charge.as_str());
+        if known.is_none_or(|known| known.client.is_none()) {
+            let owner = owner.clone();
+            let counts = match reading.source {
+                // The event is decided again when its client comes to pay by Stripe, and its amounts count then.
+                Source::Event => Charge::of_nothing(seen.currency),
+                // What was read is not kept elsewhere, and the charge is known from now on and not read again.
+                Source::Object => *seen,
+            };
+            self.merge_charge(fact, counts, Some((owner, customer.to_string())));
+        }
+        true
+    }
+
     fn merge_charge(&mut self, fact: &ChargeFact, seen: Charge, owner: Option<(Owner, String)>) -> Merged {
         let id = fact.charge.as_str();
         let earlier = self.known.charges.get(id);
@@ -149,8 +173,8 @@ impl<'m> Judge<'m> {
     /// Tells a person of a dispute that is not settled well, and of a refund that did not arrive, once for each thing that is new.
     pub(super) fn alert_charge(&mut self, fact: &ChargeFact, judged: &Judged<'m>) {
         let is_news = match judged.decision.outcome {
-            Outcome::Applied | Outcome::Waiting | Outcome::Ignored => !judged.is_on_record(),
-            Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Rejected | Outcome::Parked => false,
+            Outcome::Applied | Outcome::Waiting | Outcome::Ignored | Outcome::Rejected => !judged.is_on_record(),
+            Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Parked => false,
         };
         if !is_news {
             return;

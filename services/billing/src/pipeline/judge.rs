@@ -232,9 +232,14 @@ impl<'m> Judge<'m> {
             judged.details = self.expected_and_found(statement, judged.reading, victim);
         }
         judged.client = Some(victim.to_owned());
-        let customer = statement.customer.as_ref().map(|of| customer_name(of.as_str()));
-        let names = customer.into_iter().chain([client_name(victim)]);
-        self.leave_alone(statement, judged.reading, names.collect());
+        if !self.note_whose(statement, judged.reading) {
+            let customer = statement.customer.as_ref().map(|of| customer_name(of.as_str()));
+            let names = customer.into_iter().chain([client_name(victim)]);
+            self.leave_alone(statement, judged.reading, names.collect());
+        }
+        if let Says::OfCharge(fact) = &statement.says {
+            self.alert_charge(fact, judged);
+        }
         if suspicious {
             let summary = format!("An event claims to pay for client {victim}, and may not: {reason}.");
             let alert = Alert::new(AlertKind::SpoofedMetadata, victim, summary)

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use db::Transaction;
-use db::billing::inbox::{EventKey, KnownEvent, find_known_events_in_txn};
+use db::billing::inbox::{EventKey, KnownEvent, find_known_events};
 use domain::billing::authority::Binding;
 use domain::billing::decision::Decision;
 use serde_json::Value;
@@ -64,7 +64,7 @@ pub(crate) async fn decide_batch(
     let folded = fold(readings);
     let ids: Vec<&str> = folded.keys().map(|(id, _)| id.as_str()).collect();
     let created: Vec<DateTime<Utc>> = folded.keys().map(|(_, created)| *created).collect();
-    let stored = find_known_events_in_txn(txn, &ids, &created).await?;
+    let stored = find_known_events(txn, &ids, &created).await?;
     let (open, repeats) = split(readings, folded, &stored);
     let known = Known::load(txn, &open).await?;
     let mut judge = Judge::new(known, rules);
@@ -90,9 +90,7 @@ pub(crate) async fn decide_batch(
 fn fold(readings: &[Reading<'_>]) -> BTreeMap<EventKey, (usize, i32)> {
     let mut folded = BTreeMap::new();
     for (index, reading) in readings.iter().enumerate() {
-        let (_, count) = folded
-            .entry((reading.event_id.clone(), reading.created))
-            .or_insert((index, 0));
+        let (_, count) = folded.entry(reading.key()).or_insert((index, 0));
         *count += i32::from(reading.is_delivery);
     }
     folded
@@ -109,7 +107,7 @@ fn split<'m>(
     for (key, (index, deliveries)) in folded {
         let Some(reading) = readings.get(index) else { continue };
         match stored.get(&key) {
-            Some(known) if known.status == "decided" => {
+            Some(known) if known.is_decided() => {
                 if deliveries > 0 {
                     repeats.insert(key, deliveries);
                 }

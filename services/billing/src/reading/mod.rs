@@ -12,6 +12,7 @@ mod subscription;
 
 use bus::{Incoming, headers};
 use chrono::{DateTime, Utc};
+use db::billing::inbox::EventKey;
 use domain::billing::charge::ChargeFact;
 use domain::billing::decision::Reason;
 use domain::billing::fact::Fact;
@@ -172,6 +173,11 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
 }
 
 impl Reading<'_> {
+    /// What the inbox knows the event by.
+    pub(crate) fn key(&self) -> EventKey {
+        (self.event_id.clone(), self.created)
+    }
+
     /// The same event as one that could not be decided.
     pub(crate) fn given_up(self, why: String) -> Self {
         let (customer, named) = match self.content {

@@ -13,6 +13,7 @@
     reason = "each test file uses a part of it, and a failed set-up must fail the test"
 )]
 
+mod counter;
 pub mod events;
 mod rows;
 mod shop;
@@ -42,6 +43,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+#[allow(unused_imports, reason = "each test file uses a part of it")]
+pub use counter::Counter;
 pub use events::Event;
 pub use rows::{Decided, EventRow};
 pub use shop::Shop;
@@ -143,8 +146,10 @@ impl World {
         publisher.wait_ready(SOON).await.unwrap();
         bind_announcements(&broker).await;
         let stop = CancellationToken::new();
+        // Before anything takes hold of a metric.
+        let metrics = Metrics::install().unwrap();
         let billing = start(&db, &broker, binding, stripe.clone(), &stop);
-        let address = serve(&billing, &stop);
+        let address = serve(&billing, metrics, &stop);
         Self {
             billing: std::sync::Mutex::new(vec![billing]),
             sql: db.superuser().await,
@@ -307,9 +312,8 @@ fn start(
     Billing::start(&config, Clock::System, stop.child_token()).unwrap()
 }
 
-fn serve(billing: &Billing, stop: &CancellationToken) -> SocketAddr {
+fn serve(billing: &Billing, metrics: Metrics, stop: &CancellationToken) -> SocketAddr {
     let readiness = Readiness::new(stop.clone());
-    let metrics = Metrics::install().unwrap();
     let routes = billing.clone();
     let server = Server::new(HttpSettings::for_tests(), readiness, metrics).routes(move |config| routes.routes(config));
     let bound = server.bind().unwrap();
