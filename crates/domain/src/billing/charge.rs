@@ -240,5 +240,7 @@ mod tests {
             merge(&mut known, charge(refunded));
         }
         assert_eq!(known, Some(charge(100)));
+        let mut noted = Some(Charge::of_nothing(Currency::EUR));
+        assert_eq!(merge(&mut noted, charge(0)), Merged::Changed);
     }
 }
