@@ -210,9 +210,12 @@ async fn consume<H: BatchHandler>(
         };
         let size = batch.len();
         let tags = batch.iter().map(|delivery| delivery.delivery_tag).collect::<Vec<_>>();
-        let messages = batch.into_iter().map(Incoming::take).collect::<Arc<[Incoming]>>();
+        let mut messages = batch.into_iter().map(Incoming::take).collect::<Vec<_>>();
+        spans::begin(&spec.family.name, &mut messages);
+        let messages = Arc::<[Incoming]>::from(messages);
         let work = async {
             let verdicts = attempt::judge(handler, &messages, &settler).await;
+            spans::tell(&messages, &verdicts);
             settler.settle(handler, &channel, &tags, &messages, verdicts).await
         };
         tokio::select! {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use lapin::message::Delivery;
 use lapin::types::ShortString;
+use tracing::Span;
 
 use crate::headers::{Headers, ORIGINAL_EXCHANGE, ORIGINAL_ROUTING_KEY};
 use crate::outgoing::Outgoing;
@@ -26,6 +27,8 @@ pub struct Incoming {
     pub body: Bytes,
     /// The broker has delivered it before, to somebody who did not settle it.
     pub redelivered: bool,
+    /// See [`Self::span`].
+    pub(crate) span: Span,
 }
 
 impl Incoming {
@@ -55,7 +58,14 @@ impl Incoming {
             headers,
             body: Bytes::from(data),
             redelivered,
+            span: Span::none(),
         }
+    }
+
+    /// Where work on this message alone belongs in its trace: a handler that takes messages one by one works in it.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// How many attempts at this message have failed before.

@@ -170,7 +170,10 @@ impl Publisher {
     pub async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
         let started = Instant::now();
         let span = publish_span(&message);
-        let outcome = self.try_publish(message).instrument(span).await;
+        let outcome = self.try_publish(message).instrument(span.clone()).await;
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
         match &outcome {
             Ok(()) => self.inner.confirm_seconds.record(started.elapsed()),
             Err(error) => metrics::counter!("holdfast_publish_failures_total", "reason" => error.code()).increment(1),
@@ -287,6 +290,7 @@ fn publish_span(message: &Outgoing) -> Span {
         "publish",
         otel.name = format!("publish {}", message.exchange),
         otel.kind = "producer",
+        otel.status_code = tracing::field::Empty,
         messaging.system = "rabbitmq",
         messaging.operation.type = "send",
         messaging.destination.name = %message.exchange,

@@ -73,15 +73,6 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// What was wrong, without the words that every error of its kind begins with.
-    pub(crate) fn reason(&self) -> &String {
-        match self {
-            Self::Failed { reason } | Self::Unavailable { reason } | Self::Held { reason } | Self::Slow { reason } => {
-                reason
-            }
-        }
-    }
-
     /// The cause may lie in a message.
     pub fn failed(reason: impl Display) -> Self {
         Self::Failed {

@@ -217,7 +217,12 @@ impl Database {
             txn.commit().await.during("commit")?;
             Ok(value)
         };
-        running.instrument(transaction_span()).await
+        let span = transaction_span();
+        let outcome = running.instrument(span.clone()).await;
+        if outcome.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        outcome
     }
 }
 
@@ -230,6 +235,7 @@ fn transaction_span() -> Span {
         target: "holdfast::trace",
         "transaction",
         otel.kind = "client",
+        otel.status_code = tracing::field::Empty,
         db.system.name = "postgresql",
     )
 }

@@ -1,9 +1,10 @@
 //! Stripe's own packages for Node and Python, from their registries, at the versions that `sdk/` locks.
 //!
 //! Need `node` with `npm`, and `python3` with `pip`; `cargo dev test` installs them on a bare Debian or Ubuntu. The packages are
-//! installed once, below Cargo's target folder, and again when the lock files or the interpreters change.
+//! installed once, below `target`, and again when the lock files or the interpreters change.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -75,9 +76,11 @@ fn installed(name: &str, recipe: &str, files: &[&str], install: impl FnOnce(&Pat
     let read = |file: &&str| fs::read_to_string(sdk_sources().join(file)).expect("a lock file");
     let wanted: String = files.iter().map(read).chain([recipe.to_owned()]).collect();
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/holdfast/official-packages");
-    let folder = cache.join(name);
-    let is_there = || fs::read_to_string(folder.join("installed-from")).is_ok_and(|found| found == wanted);
-    if is_there() {
+    // What is installed from other files has another name, so that nothing is ever replaced under whoever uses it.
+    let mut hasher = DefaultHasher::new();
+    wanted.hash(&mut hasher);
+    let folder = cache.join(format!("{name}-{:016x}", hasher.finish()));
+    if folder.exists() {
         return folder;
     }
     let fresh = cache.join(format!("{name}-{}", Uuid::new_v4().simple()));
@@ -86,18 +89,15 @@ fn installed(name: &str, recipe: &str, files: &[&str], install: impl FnOnce(&Pat
         fs::copy(sdk_sources().join(file), fresh.join(file)).expect("a lock file");
     }
     install(&fresh);
-    fs::write(fresh.join("installed-from"), &wanted).expect("a mark of what was installed");
-    if fs::rename(&fresh, &folder).is_err() && !is_there() {
-        // An older one is in the way, or another program has just put its own there.
-        drop(fs::remove_dir_all(&folder));
-        let moved = fs::rename(&fresh, &folder);
+    // Another program may have been quicker.
+    if let Err(error) = fs::rename(&fresh, &folder) {
         assert!(
-            moved.is_ok() || is_there(),
-            "{} cannot be put in its place",
+            folder.exists(),
+            "{} cannot be put in its place: {error}",
             folder.display()
         );
+        drop(fs::remove_dir_all(&fresh));
     }
-    drop(fs::remove_dir_all(&fresh));
     folder
 }
 

@@ -88,7 +88,8 @@ fn message(row: EventRow, payload: String, routing_key: String) -> Outgoing {
     table.set_bool(REPLAY, true);
     let received_at = row.received_at.to_rfc3339_opts(SecondsFormat::Millis, true);
     table.set_str(headers::RECEIVED_AT, received_at);
-    table.set_str(headers::TRACEPARENT, TraceContext::new_root().to_string());
+    let trace = TraceContext::current().unwrap_or_else(TraceContext::new_root);
+    table.set_str(headers::TRACEPARENT, trace.to_string());
     if let Some(account) = row.account {
         table.set_str(headers::STRIPE_ACCOUNT, account);
     }

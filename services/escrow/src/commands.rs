@@ -5,6 +5,7 @@ use db::outbox::NewOutboxRow;
 use domain::escrow::input::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::accounts::ReadAccountError;
@@ -55,7 +56,7 @@ impl BatchHandler for Commands {
     async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
         let mut verdicts = Vec::with_capacity(batch.len());
         for message in batch {
-            verdicts.push(self.one(message).await?);
+            verdicts.push(self.one(message).instrument(message.span()).await?);
         }
         Ok(verdicts)
     }

@@ -17,6 +17,7 @@ use domain::escrow::operation::{Observation, Status};
 use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::accounts::snapshot;
 use crate::change::{Applied, Cause, apply_in_txn, lock_in_txn};
@@ -61,7 +62,7 @@ impl BatchHandler for Decider {
     async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
         let mut verdicts = Vec::with_capacity(batch.len());
         for message in batch {
-            verdicts.push(self.one(message).await?);
+            verdicts.push(self.one(message).instrument(message.span()).await?);
         }
         self.runner.pool.notify_one();
         self.runner.relay.notify_one();

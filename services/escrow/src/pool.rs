@@ -55,6 +55,7 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             let span = span(&id, traceparent.as_deref());
             let working = async move {
                 if let Err(error) = runner.work(&id).await {
+                    Span::current().record("otel.status_code", "ERROR");
                     log(&error, "an operation was not worked on, it stays due");
                 }
                 lock(&in_hand).remove(&id);
@@ -76,7 +77,7 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
 fn span(operation: &str, traceparent: Option<&str>) -> Span {
     let parent = traceparent.and_then(|header| TraceContext::parse(header.as_bytes()));
     parent.map_or_else(Span::none, |parent| {
-        let span = tracing::info_span!(target: "holdfast::trace", "operation", operation);
+        let span = tracing::info_span!(target: "holdfast::trace", parent: None, "operation", otel.status_code = tracing::field::Empty, operation);
         parent.adopt(&span);
         span
     })

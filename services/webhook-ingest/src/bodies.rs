@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::refusal::Refusal;
 
-/// Bodies in work at one time, in KiB: some 1 000 of Stripe's usual size. On the way to the broker each is held twice.
-const BODIES_KIB: usize = 5 * 1024;
+/// Bodies in work at one time, in KiB: some 1 600 of Stripe's usual size. On the way to the broker each is held twice.
+const BODIES_KIB: usize = 8 * 1024;
 /// So many of the largest size always have room.
 const LARGEST: usize = 2;
 /// How long a body may wait for its share.

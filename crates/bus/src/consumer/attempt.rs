@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use super::BatchHandler;
 use super::settle::Settler;
-use super::spans::Spans;
+use super::spans;
 use crate::connection::Backoff;
 use crate::incoming::Incoming;
 use crate::verdict::{BatchError, Pause, Verdict};
@@ -164,20 +164,17 @@ async fn call<H: BatchHandler>(
     settler: &Settler<'_>,
 ) -> Result<Vec<Verdict>, BatchError> {
     let mut task = JoinSet::new();
-    let spans = Spans::of(settler.queue(), batch);
     let (handler, batch) = (Arc::clone(handler), Arc::clone(batch));
-    let leading = spans.leading();
+    let leading = spans::leading(&batch);
     task.spawn(async move { handler.handle(&batch).await }.instrument(leading));
     let timeout = settler.handler_timeout();
-    let outcome = match tokio::time::timeout(timeout, task.join_next()).await {
+    match tokio::time::timeout(timeout, task.join_next()).await {
         Ok(Some(Ok(verdicts))) => verdicts,
         Ok(Some(Err(error))) if error.is_panic() => Err(BatchError::failed(format!("panicked: {}", text(error)))),
         Ok(Some(Err(error))) => Err(BatchError::failed(error)),
         Ok(None) => Err(BatchError::failed("the handler's task vanished")),
         Err(_) => Err(BatchError::failed(format!("took longer than {timeout:?}"))),
-    };
-    spans.end(&outcome);
-    outcome
+    }
 }
 
 fn text(error: tokio::task::JoinError) -> String {

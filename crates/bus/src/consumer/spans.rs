@@ -1,89 +1,92 @@
-//! The spans of messages in work, by <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>: one for each message
-//! and attempt, in the trace of whoever published it. What a batch has done together, its transaction above all, is in the trace of its
-//! first message; the spans of the others are linked to that one.
+//! The spans of messages in work, by <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>: one for each delivery, in
+//! the trace of whoever published it; a message of no trace begins none. What a batch does together, its transaction above all, is in the
+//! trace of one of its messages, to which the spans of the others are linked. A handler that takes its messages one by one works
+//! in the span of each ([`Incoming::span`]).
 
 use opentelemetry::propagation::Extractor;
-use opentelemetry::trace::TraceContextExt as _;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::headers::{Headers, TRACEPARENT};
 use crate::incoming::Incoming;
-use crate::verdict::{BatchError, Verdict};
+use crate::verdict::Verdict;
 
-/// The spans of a batch, in its order. There are none where nobody collects them.
-pub(super) struct Spans(Vec<Span>);
-
-impl Spans {
-    pub(super) fn of(queue: &str, batch: &[Incoming]) -> Self {
-        let mut messages = batch.iter();
-        let Some(first) = messages.next() else {
-            return Self(Vec::new());
-        };
-        let leading = span(queue, first, batch.len());
-        if leading.is_disabled() {
-            return Self(Vec::new());
-        }
-        let place = leading.context().span().span_context().clone();
-        let others = messages.map(|message| {
-            let span = span(queue, message, batch.len());
-            span.add_link(place.clone());
-            span
-        });
-        let others: Vec<Span> = others.collect();
-        Self(std::iter::once(leading).chain(others).collect())
+/// Gives each message of a batch its span. There are none where nobody collects them.
+pub(super) fn begin(queue: &str, batch: &mut [Incoming]) {
+    if !tracing::enabled!(target: "holdfast::trace", tracing::Level::INFO) {
+        return;
     }
-
-    /// The span that the batch's common work belongs to.
-    pub(super) fn leading(&self) -> Span {
-        self.0.first().cloned().unwrap_or_else(Span::none)
+    let size = batch.len();
+    for message in batch.iter_mut() {
+        message.span = span(queue, message, size);
     }
-
-    /// Ends them with what was said of each message.
-    pub(super) fn end(self, outcome: &Result<Vec<Verdict>, BatchError>) {
-        for (place, span) in self.0.iter().enumerate() {
-            let (verdict, trouble) = match outcome {
-                Ok(verdicts) => match verdicts.get(place) {
-                    Some(Verdict::Done) => ("done", None),
-                    Some(Verdict::Retry { reason }) => ("retry", Some(reason)),
-                    Some(Verdict::Later { reason, .. }) => ("later", Some(reason)),
-                    Some(Verdict::Park { reason }) => ("park", Some(reason)),
-                    None => ("none", None),
-                },
-                Err(error) => ("failed", Some(error.reason())),
-            };
-            span.record("verdict", verdict);
-            if let Some(reason) = trouble {
-                span.record("otel.status_code", "ERROR");
-                span.record("otel.status_description", reason.as_str());
-            }
+    let leading = leading(batch);
+    let place = place(&leading);
+    for message in batch.iter() {
+        if !message.span.is_disabled() && message.span != leading {
+            message.span.add_link(place.clone());
         }
     }
 }
 
-fn span(queue: &str, message: &Incoming, of: usize) -> Span {
+/// The span that the common work of a batch belongs to: of a trace that is kept, if there is one.
+pub(super) fn leading(batch: &[Incoming]) -> Span {
+    let traced = || {
+        batch
+            .iter()
+            .map(|message| &message.span)
+            .filter(|span| !span.is_disabled())
+    };
+    let kept = traced().find(|span| place(span).is_sampled());
+    kept.or_else(|| traced().next()).cloned().unwrap_or_else(Span::none)
+}
+
+/// Tells the spans what was said of their messages.
+pub(super) fn tell(batch: &[Incoming], verdicts: &[Option<Verdict>]) {
+    for (message, verdict) in batch.iter().zip(verdicts) {
+        let (word, is_failure) = match verdict {
+            Some(Verdict::Done) => ("done", false),
+            Some(Verdict::Retry { .. }) => ("retry", true),
+            Some(Verdict::Later { .. }) => ("later", false),
+            Some(Verdict::Park { .. }) => ("park", true),
+            None => ("none", true),
+        };
+        message.span.record("verdict", word);
+        if is_failure {
+            message.span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+fn place(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
+}
+
+fn span(queue: &str, message: &Incoming, size: usize) -> Span {
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&message.headers));
+    if !parent.span().span_context().is_valid() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         target: "holdfast::trace",
+        parent: None,
         "process",
         otel.name = format!("process {queue}"),
         otel.kind = "consumer",
         otel.status_code = Empty,
-        otel.status_description = Empty,
         messaging.system = "rabbitmq",
         messaging.operation.type = "process",
         messaging.destination.name = queue,
         messaging.message.id = message.message_id,
-        messaging.batch.message_count = of,
+        messaging.batch.message_count = size,
         message_type = message.kind,
         failed_attempts = message.failed_attempts(),
         verdict = Empty,
     );
-    if !span.is_disabled() {
-        let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&message.headers));
-        // An error means that nobody collects spans.
-        drop(span.set_parent(parent));
-    }
+    // An error means that nobody collects spans.
+    drop(span.set_parent(parent));
     span
 }
 

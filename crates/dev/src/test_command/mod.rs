@@ -34,7 +34,7 @@ pub(crate) struct TestArgs {
     jobs: Option<usize>,
     /// For how many seconds a test program may say nothing before it counts as hung and is killed. On a machine of a fifth of the
     /// usual speed no single test takes as long.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
     silence: u64,
     /// Only the tests whose names contain one of these, without the other stages.
     filter: Vec<String>,

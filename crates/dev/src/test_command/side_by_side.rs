@@ -103,7 +103,7 @@ pub(super) async fn run(
         };
         let Some(ended) = next.transpose()? else { break };
         ended.print();
-        if ended.counts.filtered_out == 0 {
+        if ended.counts.filtered_out == 0 && ended.status.is_some() {
             times.took(&ended.title, ended.took);
         }
         all.push(ended);

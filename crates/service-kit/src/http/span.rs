@@ -2,6 +2,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use tracing::Span;
 use tracing::field::Empty;
 
@@ -17,15 +18,26 @@ pub(super) fn of(request: &ServiceRequest, id: &RequestId) -> Span {
     if !is_traced || UNTRACED.contains(&request.path()) {
         return Span::none();
     }
+    // A caller may send any word; the names of spans are a bounded set.
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    };
     // A span's name is final once something hangs on it, so that it cannot wait for the answer.
     let route = request.match_pattern();
     let span = tracing::info_span!(
         target: "holdfast::trace",
         "request",
-        otel.name = route.as_ref().map(|route| format!("{} {route}", request.method())),
+        otel.name = route.as_ref().map(|route| format!("{method} {route}")),
         otel.kind = "server",
         otel.status_code = Empty,
-        http.request.method = %request.method(),
+        http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
         request_id = %id,

@@ -13,12 +13,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
+use opentelemetry::Key;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use reqwest::Url;
 use tokio::runtime::Handle;
 
 use super::TelemetryError;
@@ -36,20 +38,18 @@ const POST_LIMIT: Duration = Duration::from_secs(10);
 pub struct TraceSettings {
     /// The collector's address for spans.
     endpoint: String,
-    /// What this process is called there.
-    service: String,
+    /// What this process is called there, when that is said.
+    service: Option<String>,
 }
 
 impl TraceSettings {
     /// Reads `OTEL_EXPORTER_OTLP_ENDPOINT`. The outer `None` is a problem, the inner one says that no traces are wanted.
     pub fn read(r: &mut Reader<'_>) -> Option<Option<Self>> {
-        let base = r.optional("OTEL_EXPORTER_OTLP_ENDPOINT", shape::url(&["http", "https"]));
-        let service = r.or("OTEL_SERVICE_NAME", "holdfast", shape::text());
-        let (base, service) = (base?, service?);
-        Some(base.map(|base| Self {
-            endpoint: format!("{}/v1/traces", base.trim_end_matches('/')),
-            service,
-        }))
+        let endpoint = shape::url(&["http", "https"]).and_then(|base| endpoint(&base).map_err(str::to_owned));
+        let endpoint = r.optional("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
+        let service = r.optional("OTEL_SERVICE_NAME", shape::text());
+        let (endpoint, service) = (endpoint?, service?);
+        Some(endpoint.map(|endpoint| Self { endpoint, service }))
     }
 }
 
@@ -70,9 +70,8 @@ impl Traces {
             .with_http_client(Collector::new().map_err(|error| TelemetryError::Traces(error.into()))?)
             .build()
             .map_err(|error| TelemetryError::Traces(error.into()))?;
-        let resource = Resource::builder().with_service_name(settings.service.clone());
         let provider = SdkTracerProvider::builder()
-            .with_resource(resource.build())
+            .with_resource(resource(settings))
             .with_batch_exporter(exporter)
             .build();
         opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
@@ -92,6 +91,33 @@ impl Traces {
             Err(error) => tracing::warn!(%error, "the traces did not end"),
         }
     }
+}
+
+/// The address for spans below a collector's base.
+fn endpoint(base: &str) -> Result<String, &'static str> {
+    let base = Url::parse(base).map_err(|_| "is not a URL")?;
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err("holds a credential, which belongs in OTEL_EXPORTER_OTLP_HEADERS");
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err("has a query or a fragment");
+    }
+    Ok(format!("{}/v1/traces", base.as_str().trim_end_matches('/')))
+}
+
+/// What all spans are marked with.
+fn resource(settings: &TraceSettings) -> Resource {
+    let named = |name: String| Resource::builder().with_service_name(name).build();
+    if let Some(service) = &settings.service {
+        return named(service.clone());
+    }
+    // OTEL_RESOURCE_ATTRIBUTES may name the service as well.
+    let found = Resource::builder().build();
+    let name = found.get(&Key::from_static_str("service.name"));
+    if name.is_none_or(|name| name.as_str().starts_with("unknown_service")) {
+        return named("holdfast".to_owned());
+    }
+    found
 }
 
 /// Posts to the collector. OpenTelemetry's thread for exports is not one of tokio's, so that the post runs on the process's own runtime.
@@ -132,11 +158,49 @@ impl HttpClient for Collector {
         let http = self.http.clone();
         let posted = self.runtime.spawn(async move {
             let answer = http.execute(request.try_into()?).await?;
-            let status = answer.status();
+            let (status, headers) = (answer.status(), answer.headers().clone());
             let mut response = Response::new(answer.bytes().await?);
             *response.status_mut() = status;
+            *response.headers_mut() = headers;
             Ok::<_, reqwest::Error>(response)
         });
-        Box::pin(async move { Ok(posted.await??) })
+        Box::pin(async move {
+            let posted = posted.await?.map_err(reqwest::Error::without_url);
+            posted.map_err(|error| {
+                let reason: &dyn std::error::Error = &error;
+                tracing::warn!(error = reason, "spans could not be sent to the collector");
+                error.into()
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_plain_address_without_a_credential() {
+        assert_eq!(
+            endpoint("http://collector:4318").unwrap(),
+            "http://collector:4318/v1/traces"
+        );
+        assert_eq!(
+            endpoint("https://x.example/otlp/").unwrap(),
+            "https://x.example/otlp/v1/traces"
+        );
+        for bad in [
+            "http://[x",
+            "http:///",
+            "http://user:secret@x",
+            "http://x?y",
+            "http://x#y",
+        ] {
+            let problem = endpoint(bad);
+            assert!(
+                problem.as_ref().is_err_and(|problem| !problem.contains("secret")),
+                "{bad}: {problem:?}"
+            );
+        }
     }
 }
