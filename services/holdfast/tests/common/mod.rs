@@ -48,9 +48,7 @@ pub fn environment(database_url: &str, amqp_url: &str) -> Env {
 }
 
 fn command(env: &[(&'static str, String)], args: &[&str]) -> Command {
-    // Another build to try, for example a release build.
-    let program = std::env::var("HOLDFAST_E2E_PROGRAM");
-    let mut command = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_holdfast")));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.env_clear().envs(env.iter().cloned()).args(args);
     command
 }
