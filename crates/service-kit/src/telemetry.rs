@@ -23,7 +23,8 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Reader, shape};
-pub use traces::{SPANS, TraceSettings, Traces};
+use traces::SPANS;
+pub use traces::{TraceSettings, Traces};
 
 /// Buckets of every histogram whose name ends in `_seconds`, from half a millisecond to half a minute.
 const SECONDS: &[f64] = &[

@@ -36,6 +36,12 @@ impl TraceContext {
         })
     }
 
+    /// [`Self::current`] as a `traceparent` header.
+    #[must_use]
+    pub fn current_header() -> Option<String> {
+        Self::current().map(|place| place.to_string())
+    }
+
     /// The start of a new, sampled trace.
     #[must_use]
     pub fn new_root() -> Self {

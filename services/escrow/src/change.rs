@@ -143,7 +143,7 @@ async fn carry_out_in_txn(
     for effect in effects {
         match effect {
             Effect::Begin { number, task, amount } => {
-                let trace = TraceContext::current().map(|trace| trace.to_string());
+                let trace = TraceContext::current_header();
                 insert_operation_in_txn(txn, id, number, &Work::Job(task), amount, cause.at, trace.as_deref()).await?;
             }
             Effect::Post(posting) => {

@@ -137,7 +137,7 @@ async fn begin_in_txn(
     };
     insert_escrow_in_txn(txn, &new).await?;
     let amount = request.terms.split.amount();
-    let trace = TraceContext::current().map(|trace| trace.to_string());
+    let trace = TraceContext::current_header();
     let operation = insert_operation_in_txn(txn, id, 0, &Work::CreatePayment, amount, now, trace.as_deref()).await?;
     let action = NewAction {
         at: now,

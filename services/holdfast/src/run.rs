@@ -3,7 +3,8 @@
 //! Start: the configuration as a whole, then the ports, then the services, which connect in the background: a broker or a
 //! database that is away makes the process not ready, never dead. Stop, at SIGTERM or SIGINT: the server takes nothing new
 //! and answers what it has, consumers finish the batch in hand, all under one deadline; then connections are closed, those
-//! that others raise their alerts through last. What did not finish is named, and the process leaves with a failure.
+//! that others raise their alerts through last, and what is left of traces is sent. What did not finish is named, and the process
+//! leaves with a failure.
 
 use std::process::ExitCode;
 use std::time::Duration;

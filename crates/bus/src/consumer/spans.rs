@@ -1,8 +1,9 @@
 //! The spans of messages in work, by <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/>: one for each delivery, in
-//! the trace of whoever published it; a message of no trace begins none. What a batch does together, its transaction above all, is in the
+//! the trace of whoever published it; messages of no trace begin none. What a batch does together, its transaction above all, is in the
 //! trace of one of its messages, to which the spans of the others are linked. A handler that takes its messages one by one works
 //! in the span of each ([`Incoming::span`]).
 
+use opentelemetry::Context;
 use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::Span;
@@ -18,6 +19,10 @@ pub(super) fn begin(queue: &str, batch: &mut [Incoming]) {
     if !tracing::enabled!(target: "holdfast::trace", tracing::Level::INFO) {
         return;
     }
+    if !batch.iter().any(|message| has_place(&parent(message))) {
+        return;
+    }
+    // Beside one that is traced all are: work within no span would count as the work of whichever span is around it.
     let size = batch.len();
     for message in batch.iter_mut() {
         message.span = span(queue, message, size);
@@ -65,10 +70,6 @@ fn place(span: &Span) -> SpanContext {
 }
 
 fn span(queue: &str, message: &Incoming, size: usize) -> Span {
-    let parent = opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&message.headers));
-    if !parent.span().span_context().is_valid() {
-        return Span::none();
-    }
     let span = tracing::info_span!(
         target: "holdfast::trace",
         parent: None,
@@ -85,9 +86,21 @@ fn span(queue: &str, message: &Incoming, size: usize) -> Span {
         failed_attempts = message.failed_attempts(),
         verdict = Empty,
     );
-    // An error means that nobody collects spans.
-    drop(span.set_parent(parent));
+    let parent = parent(message);
+    if has_place(&parent) {
+        // An error means that nobody collects spans.
+        drop(span.set_parent(parent));
+    }
     span
+}
+
+/// Where the message was published, as its headers say.
+fn parent(message: &Incoming) -> Context {
+    opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&message.headers))
+}
+
+fn has_place(context: &Context) -> bool {
+    context.span().span_context().is_valid()
 }
 
 impl Extractor for Headers {

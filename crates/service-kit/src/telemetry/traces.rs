@@ -27,7 +27,7 @@ use super::TelemetryError;
 use crate::config::{Reader, shape};
 
 /// The target of every span that belongs to a trace.
-pub const SPANS: &str = "holdfast::trace";
+pub(super) const SPANS: &str = "holdfast::trace";
 /// For the spans that are left when the process ends.
 const LAST_FLUSH: Duration = Duration::from_secs(3);
 /// For one post to the collector.
