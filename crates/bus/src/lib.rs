@@ -19,6 +19,7 @@ mod incoming;
 mod outbox;
 mod outgoing;
 pub mod parked;
+pub mod propagation;
 mod publisher;
 pub mod relay;
 pub mod topology;

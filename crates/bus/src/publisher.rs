@@ -29,6 +29,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::connection::{self, Backoff, BrokerConfig};
 use crate::outgoing::{Outgoing, Parts, PublishError};
+use crate::propagation;
 use crate::topology::{Topology, TopologyError};
 
 /// A connection that lived this long was a good one: the next loss starts the backoff anew.
@@ -167,9 +168,10 @@ impl Publisher {
     ///
     /// # Errors
     /// See [`PublishError`]; each comes within `admission_wait` + `confirm_timeout`, most at once.
-    pub async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
+    pub async fn publish(&self, mut message: Outgoing) -> Result<(), PublishError> {
         let started = Instant::now();
         let span = publish_span(&message);
+        propagation::tell(&mut message.headers, &span);
         let outcome = self.try_publish(message).instrument(span.clone()).await;
         if outcome.is_err() {
             span.record("otel.status_code", "ERROR");

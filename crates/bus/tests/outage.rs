@@ -9,9 +9,10 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::{BrokerConfig, PublishError, Publisher, PublisherConfig, Topology};
+use futures_util::FutureExt;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -19,7 +20,10 @@ use support::{PATIENCE, QUEUE, family, to_queue};
 use testkit::{PrivateBroker, eventually};
 use tokio::task::JoinSet;
 
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// What a publish gives that waits for nothing: ready when it is first looked at, on however slow a machine.
+fn at_once(publisher: &Publisher, id: &str) -> Option<Result<(), PublishError>> {
+    publisher.publish(to_queue(QUEUE, id)).now_or_never()
+}
 
 fn publisher_for(broker: &PrivateBroker) -> Publisher {
     Publisher::start(PublisherConfig {
@@ -92,12 +96,7 @@ async fn a_blocked_broker_is_an_error_at_once_and_publishing_recovers() {
     assert!(publisher.in_flight() <= 50, "memory is bounded by the limit");
     eventually(PATIENCE, || async { publisher.check() == Err(PublishError::Blocked) }).await;
     for _ in 0..5 {
-        let started = Instant::now();
-        assert_eq!(
-            publisher.publish(to_queue(QUEUE, "blocked")).await,
-            Err(PublishError::Blocked)
-        );
-        assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+        assert_eq!(at_once(&publisher, "blocked"), Some(Err(PublishError::Blocked)));
     }
     assert!(!publisher.is_ready());
 
@@ -127,28 +126,24 @@ async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
     let stop = tokio_util::sync::CancellationToken::new();
     let (stream, stopped) = (publisher.clone(), stop.clone());
     let load = tokio::spawn(async move {
-        let (mut stored, mut slowest, mut number) = (Vec::new(), Duration::ZERO, 0_u32);
+        let (mut stored, mut failures, mut number) = (Vec::new(), Vec::new(), 0_u32);
         while !stopped.is_cancelled() {
-            let started = Instant::now();
             match stream.publish(to_queue(QUEUE, &number.to_string())).await {
                 Ok(()) => stored.push(number.to_string()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(error) => {
+                    failures.push(error);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
             }
-            slowest = slowest.max(started.elapsed());
             number += 1;
         }
-        (stored, slowest)
+        (stored, failures)
     });
     eventually(PATIENCE, || async { publisher.is_ready() }).await;
     broker.kill9().await.expect("killed");
     eventually(PATIENCE, || async { !publisher.is_ready() }).await;
     for _ in 0..5 {
-        let started = Instant::now();
-        assert_eq!(
-            publisher.publish(to_queue(QUEUE, "away")).await,
-            Err(PublishError::Unavailable)
-        );
-        assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+        assert_eq!(at_once(&publisher, "away"), Some(Err(PublishError::Unavailable)));
     }
     broker.start_again().await.expect("started");
     publisher
@@ -157,8 +152,8 @@ async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
         .expect("it recovers within seconds");
     publisher.publish(to_queue(QUEUE, "after")).await.expect("published");
     stop.cancel();
-    let (stored, slowest) = load.await.expect("no panic");
-    assert!(slowest < Duration::from_secs(1), "a publish took {slowest:?}");
+    let (stored, failures) = load.await.expect("no panic");
+    assert!(!failures.contains(&PublishError::TimedOut), "one waited for its confirm");
 
     let (_connection, channel) = channel_of(&broker).await;
     let ids = take_all(&channel, QUEUE)

@@ -10,10 +10,11 @@
 mod support;
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::topology::{QueueFamily, Routing};
 use bus::{BrokerConfig, PublishError, Publisher, PublisherConfig, Topology};
+use futures_util::FutureExt;
 use support::{Bench, PATIENCE, QUEUE, message, to_queue};
 use testkit::eventually;
 use tokio::task::JoinSet;
@@ -153,12 +154,8 @@ async fn without_a_broker_publishing_fails_at_once() {
         "nowhere",
     )));
     for _ in 0..3 {
-        let started = Instant::now();
-        assert_eq!(
-            publisher.publish(to_queue(QUEUE, "evt")).await,
-            Err(PublishError::Unavailable)
-        );
-        assert!(started.elapsed() < Duration::from_secs(1));
+        let at_once = publisher.publish(to_queue(QUEUE, "evt")).now_or_never();
+        assert_eq!(at_once, Some(Err(PublishError::Unavailable)));
     }
 }
 
@@ -167,28 +164,28 @@ async fn a_closed_connection_fails_what_is_in_flight_at_once_and_comes_back_by_i
     let bench = Bench::new().await;
     let publisher = bench.publisher.clone();
     let stream = tokio::spawn(async move {
-        let (mut stored, mut failed, mut slowest) = (Vec::new(), 0, Duration::ZERO);
-        let mut number = 0;
-        while failed == 0 || stored.last() != Some(&(number - 1)) || stored.len() < 20 {
-            let started = Instant::now();
+        let (mut stored, mut failures, mut number) = (Vec::new(), Vec::new(), 0);
+        while failures.is_empty() || stored.last() != Some(&(number - 1)) || stored.len() < 20 {
             match publisher.publish(to_queue(QUEUE, &number.to_string())).await {
                 Ok(()) => stored.push(number),
-                Err(_) => {
-                    failed += 1;
-                    slowest = slowest.max(started.elapsed());
+                Err(error) => {
+                    failures.push(error);
                     tokio::task::yield_now().await;
                 }
             }
             number += 1;
         }
-        (stored, slowest)
+        (stored, failures)
     });
     bench.broker.close_connections(1).await;
-    let (stored, slowest) = tokio::time::timeout(PATIENCE, stream)
+    let (stored, failures) = tokio::time::timeout(PATIENCE, stream)
         .await
         .expect("it comes back")
         .unwrap();
-    assert!(slowest < Duration::from_secs(1), "a failure took {slowest:?}");
+    assert!(
+        !failures.contains(&PublishError::TimedOut),
+        "one waited for its confirm"
+    );
     let in_queue = bench.drain(QUEUE).await.into_iter().collect::<HashSet<_>>();
     let lost = stored
         .iter()

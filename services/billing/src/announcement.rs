@@ -7,7 +7,7 @@ use db::billing::waiting::WaitingEvent;
 use db::outbox::NewOutboxRow;
 use domain::alert::Alert;
 use domain::billing::decision::Transition;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// AMQP type and routing key of an announcement.
@@ -25,6 +25,7 @@ pub(crate) struct StateChange<'a> {
     pub(crate) event_type: &'a str,
     pub(crate) created: DateTime<Utc>,
     pub(crate) decided_at: DateTime<Utc>,
+    pub(crate) traceparent: Option<&'a str>,
 }
 
 /// Consumers recognise a repeat, and restore the order, by client and version.
@@ -45,20 +46,25 @@ pub(crate) fn state_changed(change: &StateChange<'_>) -> NewOutboxRow {
         routing_key: STATE_CHANGED.to_owned(),
         message_id: Uuid::now_v7().to_string(),
         kind: STATE_CHANGED.to_owned(),
-        headers: json!({}),
+        headers: in_trace(change.traceparent),
         payload: payload.to_string(),
     }
 }
 
+/// The headers of what follows from an event. A batch is of many traces, so that this is the event's own and not the work's at hand.
+fn in_trace(traceparent: Option<&str>) -> Value {
+    traceparent.map_or_else(|| json!({}), |place| json!({ headers::TRACEPARENT: place }))
+}
+
 /// An alert that commits with the decision that it is about.
-pub(crate) fn alert(alert: Alert, now: DateTime<Utc>) -> NewOutboxRow {
+pub(crate) fn alert(alert: Alert, now: DateTime<Utc>, traceparent: Option<&str>) -> NewOutboxRow {
     let message = AlertMessage::of(alert, now);
     NewOutboxRow {
         exchange: topology::ALERTS.to_owned(),
         routing_key: format!("{}.{}", message.severity, message.kind),
         message_id: Uuid::now_v7().to_string(),
         kind: ALERT_TYPE.to_owned(),
-        headers: json!({}),
+        headers: in_trace(traceparent),
         payload: serde_json::to_string(&message).unwrap_or_default(),
     }
 }

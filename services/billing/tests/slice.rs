@@ -8,6 +8,7 @@
 
 mod support;
 
+use bus::headers;
 use domain::billing::authority::Binding;
 use serde_json::{Value, json};
 use stripe_gateway::fixtures::{self, Version};
@@ -215,6 +216,47 @@ fn announcements_of_a_burst_come_in_the_order_of_versions() {
             .map(|(_, body)| body["version"].as_i64().unwrap())
             .collect();
         assert_eq!(versions, (1..=version).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_follows_from_an_event_is_in_the_trace_of_its_delivery() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("traced");
+        world.register(&payer.client, Some(&payer.customer)).await;
+        let place = |trace: char| format!("00-{}-00f067aa0ba902b7-01", trace.to_string().repeat(32));
+        let starts = payer.subscription("created", T0, "active");
+        let fails = payer.subscription("updated", T0 + 1, "past_due");
+        let spoofs = Payer::new("spoofer")
+            .subscription("created", T0, "active")
+            .with_object(json!({"metadata": {"client_id": payer.client}}));
+        let said = [(&starts, 'a'), (&fails, 'b'), (&spoofs, 'c')];
+        for (event, trace) in said {
+            let mut message = event.message();
+            message.headers.set_str(headers::TRACEPARENT, place(trace));
+            world.publish(message).await;
+        }
+        for (event, _) in said {
+            world.decided(&event.id).await;
+        }
+        testkit::eventually(SOON, || async { world.count("outbox", "true").await == 0 }).await;
+        let changes = world.drain_traces(ANNOUNCED).await;
+        let alerts = world.drain_traces("alerts.raise").await;
+        let caused = changes
+            .iter()
+            .map(|(place, body)| (&body["cause"]["event_id"], place.as_deref()))
+            .chain(
+                alerts
+                    .iter()
+                    .map(|(place, body)| (&body["details"]["event_id"], place.as_deref())),
+            );
+        let mut found = 0;
+        for (cause, told) in caused {
+            let (_, trace) = said.iter().find(|(event, _)| *cause == *event.id).unwrap();
+            assert_eq!(told, Some(place(*trace).as_str()), "{cause}");
+            found += 1;
+        }
+        assert_eq!((found, changes.len()), (3, 2), "{changes:?} {alerts:?}");
     });
 }
 

@@ -1,5 +1,6 @@
 //! The consumer of `escrow.commands`: what other services want of an escrow.
 
+use bus::propagation::headers_of_this_work;
 use bus::{BatchError, BatchHandler, Incoming, Verdict, topology};
 use db::outbox::NewOutboxRow;
 use domain::escrow::input::Command;
@@ -41,7 +42,7 @@ pub(crate) fn read_account(account: &str) -> NewOutboxRow {
         routing_key: topology::ESCROW_COMMANDS.to_owned(),
         message_id: Uuid::now_v7().to_string(),
         kind: READ_ACCOUNT.to_owned(),
-        headers: json!({}),
+        headers: headers_of_this_work(),
         payload: json!({ "account": account }).to_string(),
     }
 }

@@ -1,5 +1,6 @@
 //! What a person is told, written into the outbox and the audit trail in the transaction of its cause.
 
+use bus::propagation::headers_of_this_work;
 use bus::{ALERT_TYPE, AlertMessage, topology};
 use chrono::{DateTime, Utc};
 use db::Transaction;
@@ -123,7 +124,7 @@ fn row(alert: Alert, now: DateTime<Utc>) -> NewOutboxRow {
         routing_key: format!("{}.{}", message.severity, message.kind),
         message_id: Uuid::now_v7().to_string(),
         kind: ALERT_TYPE.to_owned(),
-        headers: json!({}),
+        headers: headers_of_this_work(),
         payload: json!(message).to_string(),
     }
 }

@@ -4,14 +4,13 @@
 //! in the span of each ([`Incoming::span`]).
 
 use opentelemetry::Context;
-use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{SpanContext, TraceContextExt as _};
 use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::headers::{Headers, TRACEPARENT};
 use crate::incoming::Incoming;
+use crate::propagation::told_by;
 use crate::verdict::Verdict;
 
 /// Gives each message of a batch its span. There are none where nobody collects them.
@@ -19,7 +18,7 @@ pub(super) fn begin(queue: &str, batch: &mut [Incoming]) {
     if !tracing::enabled!(target: "holdfast::trace", tracing::Level::INFO) {
         return;
     }
-    if !batch.iter().any(|message| has_place(&parent(message))) {
+    if !batch.iter().any(|message| has_place(&told_by(&message.headers))) {
         return;
     }
     // Beside one that is traced all are: work within no span would count as the work of whichever span is around it.
@@ -86,7 +85,7 @@ fn span(queue: &str, message: &Incoming, size: usize) -> Span {
         failed_attempts = message.failed_attempts(),
         verdict = Empty,
     );
-    let parent = parent(message);
+    let parent = told_by(&message.headers);
     if has_place(&parent) {
         // An error means that nobody collects spans.
         drop(span.set_parent(parent));
@@ -94,21 +93,6 @@ fn span(queue: &str, message: &Incoming, size: usize) -> Span {
     span
 }
 
-/// Where the message was published, as its headers say.
-fn parent(message: &Incoming) -> Context {
-    opentelemetry::global::get_text_map_propagator(|propagator| propagator.extract(&message.headers))
-}
-
 fn has_place(context: &Context) -> bool {
     context.span().span_context().is_valid()
-}
-
-impl Extractor for Headers {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.get_str(key)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec![TRACEPARENT]
-    }
 }

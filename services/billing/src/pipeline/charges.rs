@@ -188,12 +188,15 @@ impl<'m> Judge<'m> {
             }
             ChargeFactKind::Charge(_) | ChargeFactKind::Refund(..) | ChargeFactKind::Dispute(..) => return,
         };
-        let Reading { event_id, .. } = judged.reading;
+        let Reading {
+            event_id, traceparent, ..
+        } = judged.reading;
         let alert = alert
             .with("charge", &fact.charge)
             .with("client", judged.client.as_deref().unwrap_or("unknown"))
             .with("event_id", event_id);
-        self.outbox.push(announcement::alert(alert, self.rules.now));
+        self.outbox
+            .push(announcement::alert(alert, self.rules.now, *traceparent));
     }
 }
 

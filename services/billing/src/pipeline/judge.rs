@@ -247,7 +247,9 @@ impl<'m> Judge<'m> {
                 .with("type", &judged.reading.kind)
                 .with("customer", statement.customer.as_ref().map_or("", AsRef::as_ref))
                 .with("reason", reason);
-            self.outbox.push(announcement::alert(alert, self.rules.now));
+            let traceparent = judged.reading.traceparent;
+            self.outbox
+                .push(announcement::alert(alert, self.rules.now, traceparent));
         }
     }
 
@@ -371,6 +373,7 @@ impl<'m> Judge<'m> {
             event_type: &reading.kind,
             created: reading.created,
             decided_at: self.rules.now,
+            traceparent: reading.traceparent,
         }));
     }
 
@@ -379,7 +382,8 @@ impl<'m> Judge<'m> {
         let alert = Alert::new(AlertKind::PlanApplication, client, summary)
             .with("event_id", &reading.event_id)
             .with("subscription", &fact.subscription);
-        self.outbox.push(announcement::alert(alert, self.rules.now));
+        self.outbox
+            .push(announcement::alert(alert, self.rules.now, reading.traceparent));
     }
 
     /// What our side expected, what the event brought, and how far it is from the last one (BIL-8).

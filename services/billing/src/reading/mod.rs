@@ -46,6 +46,8 @@ pub(crate) struct Reading<'m> {
     pub(crate) received_at: DateTime<Utc>,
     /// Whether Stripe delivered it just now; we send it once more ourselves where it waited or was parked.
     pub(crate) is_delivery: bool,
+    /// The place of Stripe's delivery in its trace, as the message says.
+    pub(crate) traceparent: Option<&'m str>,
     /// The body, byte for byte.
     pub(crate) payload: &'m str,
     pub(crate) content: Content,
@@ -167,6 +169,7 @@ pub(crate) fn read(message: &Incoming, livemode: bool, now: DateTime<Utc>) -> Re
         livemode: envelope.livemode,
         received_at,
         is_delivery: message.headers.get_bool(headers::AGAIN) != Some(true),
+        traceparent: message.headers.get_str(headers::TRACEPARENT),
         payload,
         content,
     })

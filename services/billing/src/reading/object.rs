@@ -79,6 +79,7 @@ impl Reading<'_> {
             livemode: None,
             received_at: answered,
             is_delivery: false,
+            traceparent: None,
             payload: "",
             content,
         }

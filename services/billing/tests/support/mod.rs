@@ -27,6 +27,7 @@ use billing::{Billing, BillingConfig};
 use bus::{BrokerConfig, Headers, Outgoing, Publisher, PublisherConfig, headers, topology};
 use domain::billing::authority::Binding;
 use futures_util::future::join_all;
+use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use secrecy::SecretString;
@@ -271,6 +272,23 @@ impl World {
 
     /// Takes what waits in a queue: the type and the JSON of each message.
     pub async fn drain(&self, queue: &str) -> Vec<(String, Value)> {
+        let kind = |message: &BasicGetMessage| message.properties.kind().clone().map(|kind| kind.to_string());
+        let read = |message| (kind(&message).unwrap_or_default(), body(&message));
+        self.take(queue).await.into_iter().map(read).collect()
+    }
+
+    /// What is in a queue, emptied, with the place in a trace that each names.
+    pub async fn drain_traces(&self, queue: &str) -> Vec<(Option<String>, Value)> {
+        let place = |message: &BasicGetMessage| {
+            let headers = message.properties.headers().as_ref()?;
+            let text = headers.inner().get(headers::TRACEPARENT)?.as_long_string()?;
+            Some(text.to_string())
+        };
+        let read = |message| (place(&message), body(&message));
+        self.take(queue).await.into_iter().map(read).collect()
+    }
+
+    async fn take(&self, queue: &str) -> Vec<BasicGetMessage> {
         let channel = self.broker.channel().await;
         let mut messages = Vec::new();
         while let Some(message) = channel
@@ -278,13 +296,7 @@ impl World {
             .await
             .unwrap()
         {
-            let kind = message
-                .properties
-                .kind()
-                .clone()
-                .map(|kind| kind.to_string())
-                .unwrap_or_default();
-            messages.push((kind, serde_json::from_slice(&message.data).unwrap_or(Value::Null)));
+            messages.push(message);
         }
         messages
     }
@@ -292,6 +304,10 @@ impl World {
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
+}
+
+fn body(message: &BasicGetMessage) -> Value {
+    serde_json::from_slice(&message.data).unwrap_or(Value::Null)
 }
 
 fn start(
