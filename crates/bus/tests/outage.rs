@@ -153,7 +153,10 @@ async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
     publisher.publish(to_queue(QUEUE, "after")).await.expect("published");
     stop.cancel();
     let (stored, failures) = load.await.expect("no panic");
-    assert!(!failures.contains(&PublishError::TimedOut), "one waited for its confirm");
+    assert!(
+        !failures.contains(&PublishError::TimedOut),
+        "one waited for its confirm"
+    );
 
     let (_connection, channel) = channel_of(&broker).await;
     let ids = take_all(&channel, QUEUE)

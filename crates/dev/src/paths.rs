@@ -73,6 +73,12 @@ impl Paths {
         self.home().join("test")
     }
 
+    /// The servers of `cargo dev test --servers`, which may run beside it.
+    #[must_use]
+    pub fn test_servers(&self) -> PathBuf {
+        self.home().join("test-servers")
+    }
+
     /// What a running system tells others.
     #[must_use]
     pub fn state(&self) -> PathBuf {

@@ -227,9 +227,10 @@ fn what_follows_from_an_event_is_in_the_trace_of_its_delivery() {
         let place = |trace: char| format!("00-{}-00f067aa0ba902b7-01", trace.to_string().repeat(32));
         let starts = payer.subscription("created", T0, "active");
         let fails = payer.subscription("updated", T0 + 1, "past_due");
-        let spoofs = Payer::new("spoofer")
-            .subscription("created", T0, "active")
-            .with_object(json!({"metadata": {"client_id": payer.client}}));
+        let victim = unique("victim");
+        let unpaying = json!({"org_id": "org_1", "payment_source": "NONE"});
+        assert_eq!(world.put(&victim, &unpaying).await.0, 201);
+        let spoofs = Payer::new("spoofer").checkout(T0, "cs_spoof", Some(&victim));
         let said = [(&starts, 'a'), (&fails, 'b'), (&spoofs, 'c')];
         for (event, trace) in said {
             let mut message = event.message();

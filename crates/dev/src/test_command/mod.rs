@@ -7,6 +7,7 @@ mod servers;
 mod side_by_side;
 mod summary;
 
+use std::io::Write as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,12 +37,19 @@ pub(crate) struct TestArgs {
     /// usual speed no single test takes as long.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..))]
     silence: u64,
+    /// Only start the servers that tests need, print how they are reached, and keep them until interrupted: with what it prints,
+    /// `cargo test -p billing --test slice` runs by itself, as often as wanted.
+    #[arg(long, conflicts_with_all = ["jobs", "silence", "filter"])]
+    servers: bool,
     /// Only the tests whose names contain one of these, without the other stages.
     filter: Vec<String>,
 }
 
 pub(crate) async fn run(args: TestArgs) -> anyhow::Result<ExitCode> {
     let mut requests = EndRequests::listen()?;
+    if args.servers {
+        return keep_servers(&mut requests).await;
+    }
     tokio::select! {
         ended = stages(args) => ended,
         () = requests.next() => bail!("interrupted"),
@@ -71,7 +79,7 @@ async fn stages(args: TestArgs) -> anyhow::Result<ExitCode> {
         &say,
     )
     .await?;
-    let servers = Servers::start(&paths, &say).await?;
+    let servers = Servers::start(&paths.test(), &say).await?;
     done.passed("servers and tools", started);
 
     let tested = run_programs(&args, programs, &servers, &paths, &mut done).await;
@@ -83,6 +91,24 @@ async fn stages(args: TestArgs) -> anyhow::Result<ExitCode> {
         done.stage("end to end", cargo(&["dev", "demo", "--once"])?).await?;
     }
     done.print();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn keep_servers(requests: &mut EndRequests) -> anyhow::Result<ExitCode> {
+    let folder = Paths::here()?.test_servers();
+    let say = progress(Instant::now());
+    let claim = Claim::take(&folder).await?;
+    let servers = tokio::select! {
+        started = Servers::start(&folder, &say) => started?,
+        () = requests.next() => bail!("interrupted"),
+    };
+    for (name, value) in servers.variables()? {
+        writeln!(std::io::stdout(), "export {name}='{value}'")?;
+    }
+    say("they run until this command is interrupted (Ctrl-C)");
+    requests.next().await;
+    servers.end().await;
+    drop(claim);
     Ok(ExitCode::SUCCESS)
 }
 

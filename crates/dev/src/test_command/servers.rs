@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use provision::{Broker, BrokerOptions, Durability, Postgres, PostgresOptions, Say};
 
-use crate::paths::Paths;
+use std::path::Path;
 
 const DATABASE_URL: &str = "HOLDFAST_TEST_DATABASE_URL";
 const AMQP_URL: &str = "HOLDFAST_TEST_AMQP_URL";
@@ -16,7 +16,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) async fn start(paths: &Paths, say: Say<'_>) -> anyhow::Result<Self> {
+    pub(super) async fn start(folder: &Path, say: Say<'_>) -> anyhow::Result<Self> {
         let names = [DATABASE_URL, AMQP_URL, RABBITMQ_API];
         let given = names.iter().filter(|name| std::env::var_os(name).is_some()).count();
         if given == names.len() {
@@ -27,18 +27,18 @@ impl Servers {
             bail!("set all of {} or none of them", names.join(", "));
         }
         let postgres = PostgresOptions {
-            folder: paths.test().join("postgres"),
+            folder: folder.join("postgres"),
             given: None,
             durability: Durability::Volatile,
             clean: true,
-            log: paths.test().join("log/postgres.log"),
+            log: folder.join("log/postgres.log"),
         };
         let broker = BrokerOptions {
-            folder: paths.test().join("rabbitmq"),
+            folder: folder.join("rabbitmq"),
             given: None,
             management: true,
             clean: true,
-            log: paths.test().join("log/rabbitmq.log"),
+            log: folder.join("log/rabbitmq.log"),
         };
         let (postgres, broker) = tokio::try_join!(Postgres::start(postgres, say), Broker::start(broker, say))?;
         Ok(Self {
@@ -47,12 +47,21 @@ impl Servers {
     }
 
     pub(super) fn tell(&self, tests: &mut Command) -> anyhow::Result<()> {
-        if let Some((postgres, broker)) = &self.private {
-            let api = broker.api_url().context("the management API was asked for")?;
-            tests.env(DATABASE_URL, postgres.url());
-            tests.env(AMQP_URL, broker.amqp_url()).env(RABBITMQ_API, api);
-        }
+        tests.envs(self.variables()?);
         Ok(())
+    }
+
+    /// What tests find the servers by; nothing for servers that the environment names already.
+    pub(super) fn variables(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let Some((postgres, broker)) = &self.private else {
+            return Ok(Vec::new());
+        };
+        let api = broker.api_url().context("the management API was asked for")?;
+        Ok(vec![
+            (DATABASE_URL, postgres.url().to_string()),
+            (AMQP_URL, broker.amqp_url().to_string()),
+            (RABBITMQ_API, api.to_string()),
+        ])
     }
 
     pub(super) async fn end(self) {
