@@ -1,6 +1,6 @@
 //! What escrow is told: a database, a broker, Stripe, the mode, and how much may be refunded by itself.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, `RECONCILE_SECRET` (optional), `STRIPE_LIVEMODE`,
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, `RECONCILE_SECRET`, `STRIPE_LIVEMODE`,
 //! `REFUND_BREAKER_MAX_COUNT` (50), `REFUND_BREAKER_MAX_AMOUNT` (`EUR:10000`), `STRIPE_SETTLEMENT_CURRENCIES` (optional), and those of
 //! Stripe's API ([`service_kit::config::StripeApi`]), whose key must be there.
 
@@ -25,7 +25,7 @@ pub struct EscrowConfig {
     /// Checks the tokens of callers.
     pub token_keys: TokenKeys,
     /// Lets a scheduler start the time-out run.
-    pub reconcile_secret: Option<SharedSecret>,
+    pub reconcile_secret: SharedSecret,
     /// Whether this installation handles real money; events of the other mode are never applied.
     pub livemode: bool,
     /// How to call Stripe.
@@ -54,14 +54,14 @@ impl EscrowConfig {
         let run = TimeoutConfig::read_for(r, livemode);
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
         let token_keys = TokenKeys::read(r);
-        let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
+        let reconcile_secret = r.required("RECONCILE_SECRET", shape::own_secret());
         let settlement = r.optional("STRIPE_SETTLEMENT_CURRENCIES", currencies());
         let run = run?;
         Some(Self {
             database_url: run.database_url,
             amqp_url: amqp?.into(),
             token_keys: token_keys?,
-            reconcile_secret: reconcile_secret?.map(SharedSecret::new),
+            reconcile_secret: SharedSecret::new(reconcile_secret?),
             livemode: livemode?,
             stripe: run.stripe,
             limits: run.limits,

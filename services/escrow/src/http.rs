@@ -40,7 +40,7 @@ pub(crate) struct Desk {
     pub(crate) timeouts: Timeouts,
     pub(crate) settlement: Settlement,
     pub(crate) authenticator: Authenticator,
-    pub(crate) reconcile_secret: Option<SharedSecret>,
+    pub(crate) reconcile_secret: SharedSecret,
 }
 
 impl Desk {
@@ -247,11 +247,7 @@ async fn command(
 
 async fn post_timeouts(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
     let headers = || request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let by_secret = desk
-        .reconcile_secret
-        .as_ref()
-        .is_some_and(|secret| require_secret(headers(), secret).is_ok());
-    if !by_secret {
+    if require_secret(headers(), &desk.reconcile_secret).is_err() {
         let token = bearer(headers()).map_err(|error| error.problem())?;
         let caller = desk.authenticator.verify(token).map_err(|error| error.problem())?;
         caller.require_service()?;

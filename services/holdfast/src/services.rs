@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use escrow::EscrowConfig;
 use retry::RetryConfig;
 use secrecy::SecretString;
-use service_kit::config::Reader;
+use service_kit::config::{Reader, Shape, shape};
 use service_kit::http::HttpSettings;
 use service_kit::telemetry::{LogSettings, TraceSettings};
 use webhook_ingest::IngestConfig;
@@ -83,11 +83,13 @@ impl Settings {
         let logs = LogSettings::read(r);
         let traces = TraceSettings::read(r);
         let http = HttpSettings::read(r);
+        let works_in_earnest = r.or("HOLDFAST_SHADOW", "false", no_shadow());
         let ingest = read_if(chosen, Service::WebhookIngest, r, IngestConfig::read);
         let billing = read_if(chosen, Service::Billing, r, BillingConfig::read);
         let escrow = read_if(chosen, Service::Escrow, r, EscrowConfig::read);
         let retry = read_if(chosen, Service::Retry, r, RetryConfig::read);
         let admin = read_if(chosen, Service::Admin, r, AdminConfig::read);
+        works_in_earnest?;
         Some(Self {
             logs: logs?,
             traces: traces?,
@@ -109,6 +111,15 @@ impl Settings {
         let admin = self.admin.as_ref().map(|config| &config.amqp_url);
         ingest.or(billing).or(escrow).or(retry).or(admin)
     }
+}
+
+/// Who asks for a mode that calls nothing at Stripe must not get one that does.
+fn no_shadow() -> Shape<()> {
+    let in_earnest = |is_shadow: bool| {
+        let wrong = "asks for a mode that does not exist yet; everything would be carried out";
+        if is_shadow { Err(wrong.to_owned()) } else { Ok(()) }
+    };
+    shape::boolean().and_then(in_earnest).expecting("false, or nothing")
 }
 
 /// The outer `None` is a problem, the inner one a service that does not run.

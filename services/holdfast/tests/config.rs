@@ -27,7 +27,7 @@ fn every_problem_is_told_at_once_before_a_port_opens_and_no_secret_is_shown() {
     for (name, _) in env.iter().take(7) {
         assert_eq!(text.matches(&format!("- {name} ")).count(), 1, "{name} in {text}");
     }
-    assert!(text.starts_with("the configuration has 7 problems:"), "{text}");
+    assert!(text.starts_with("the configuration has 8 problems:"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     assert_eq!(stdout(&output), "");
 }
@@ -49,6 +49,9 @@ fn a_service_needs_only_its_own_configuration() {
         ("STRIPE_SECRET_KEY", &["escrow"], 78),
         ("STRIPE_SECRET_KEY", &["billing", "retry", "admin"], 0),
         ("AUTH_JWT_SECRET", &["webhook-ingest"], 0),
+        ("RECONCILE_SECRET", &["escrow"], 78),
+        ("RECONCILE_SECRET", &["retry"], 78),
+        ("RECONCILE_SECRET", &["webhook-ingest", "billing", "admin"], 0),
         ("nothing", &[], 0),
     ] {
         let args: Vec<&str> = ["config", "check"]
@@ -62,6 +65,16 @@ fn a_service_needs_only_its_own_configuration() {
             "{missing} {services:?}: {}",
             stderr(&output)
         );
+    }
+}
+
+#[test]
+fn a_mode_that_is_to_call_nothing_and_does_not_exist_yet_is_refused() {
+    for (value, expect) in [("false", 0), ("true", 78), ("perhaps", 78)] {
+        let mut env = environment("postgres://u@localhost/x", "amqp://localhost");
+        env.push(("HOLDFAST_SHADOW", value.to_owned()));
+        let output = holdfast(&env, &["config", "check", "webhook-ingest"]);
+        assert_eq!(output.status.code(), Some(expect), "{value}: {}", stderr(&output));
     }
 }
 

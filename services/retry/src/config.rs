@@ -1,6 +1,6 @@
 //! What retry is told: a database and a broker.
 //!
-//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL` and `RECONCILE_SECRET` (optional).
+//! Variables: `DATABASE_URL`, `AMQP_URL`, `AUTH_JWT_SECRET` or `AUTH_JWKS_URL` and `RECONCILE_SECRET`.
 
 use db::{Database, DatabaseConfig};
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ pub struct RetryConfig {
     /// Checks the tokens of callers.
     pub token_keys: TokenKeys,
     /// Lets a scheduler start a run.
-    pub reconcile_secret: Option<SharedSecret>,
+    pub reconcile_secret: SharedSecret,
 }
 
 /// What a run needs by itself.
@@ -32,11 +32,11 @@ impl RetryConfig {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let run = RunConfig::read(r);
         let token_keys = TokenKeys::read(r);
-        let reconcile_secret = r.optional("RECONCILE_SECRET", shape::own_secret());
+        let reconcile_secret = r.required("RECONCILE_SECRET", shape::own_secret());
         Some(Self {
             run: run?,
             token_keys: token_keys?,
-            reconcile_secret: reconcile_secret?.map(SharedSecret::new),
+            reconcile_secret: SharedSecret::new(reconcile_secret?),
         })
     }
 }

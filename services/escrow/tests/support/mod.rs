@@ -33,6 +33,7 @@ use service_kit::config::TokenKeys;
 use service_kit::health::Readiness;
 use service_kit::http::{HttpSettings, Server};
 use service_kit::openapi::check_answer;
+use service_kit::secret::SharedSecret;
 use service_kit::telemetry::Metrics;
 use stripe_gateway::client::{ApiBase, Backoff, ClientConfig};
 use stripe_sim::{SimConfig, SimHandle};
@@ -413,7 +414,7 @@ pub fn config(database_url: String, amqp_url: String, stripe: &str) -> EscrowCon
         database_url: database_url.into(),
         amqp_url: amqp_url.into(),
         token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
-        reconcile_secret: None,
+        reconcile_secret: SharedSecret::new("the secret of the schedulers in tests".to_owned().into()),
         livemode: false,
         stripe: ClientConfig {
             backoff: Backoff {

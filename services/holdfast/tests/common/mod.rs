@@ -25,6 +25,7 @@ use stripe_gateway::signature::sign;
 pub const WAIT: Duration = testkit::PATIENCE;
 pub const SECRET: &str = "whsec_platform_0123456789";
 pub const JWT_SECRET: &str = "0123456789abcdef-0123456789abcdef";
+pub const RECONCILE_SECRET: &str = "fedcba9876543210-fedcba9876543210";
 
 pub type Env = Vec<(&'static str, String)>;
 
@@ -36,6 +37,7 @@ pub fn environment(database_url: &str, amqp_url: &str) -> Env {
         ("STRIPE_LIVEMODE", "false"),
         ("STRIPE_WEBHOOK_SECRET", SECRET),
         ("AUTH_JWT_SECRET", JWT_SECRET),
+        ("RECONCILE_SECRET", RECONCILE_SECRET),
         ("HOLDFAST_LISTEN", "127.0.0.1:0"),
         ("STRIPE_SECRET_KEY", "sk_test_0123456789abcdef"),
         // Nobody listens there.
