@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
 use actix_web::web::{Bytes, Data, PayloadConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::Context;
 use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
+use service_kit::http::request_context;
 use service_kit::openapi;
+use service_kit::problem::Problem;
+use service_kit::request_id::{self, RequestId};
 
 use crate::exposition::merge;
 
@@ -65,6 +69,7 @@ impl Front {
         });
         let app = move || {
             App::new()
+                .wrap(from_fn(request_context))
                 .app_data(behind.clone())
                 .app_data(PayloadConfig::new(MAX_BODY))
                 .route("/healthz", web::get().to(everywhere))
@@ -104,13 +109,16 @@ impl Behind {
     }
 }
 
-async fn hand_on(request: HttpRequest, body: Bytes, behind: Data<Behind>) -> HttpResponse {
-    let Some(url) = behind.url(&request) else {
-        return HttpResponse::NotFound().finish();
-    };
-    let Ok(method) = reqwest::Method::from_bytes(request.method().as_str().as_bytes()) else {
-        return HttpResponse::NotImplemented().finish();
-    };
+/// As an ingress answers for a service that is away; also for one that a method or a route is missing for.
+fn away() -> Problem {
+    let detail = "The service of this route does not answer; it may be starting.";
+    Problem::unavailable("service_unavailable", detail, Duration::from_secs(1))
+}
+
+async fn hand_on(request: HttpRequest, body: Bytes, behind: Data<Behind>) -> Result<HttpResponse, Problem> {
+    let url = behind.url(&request).ok_or_else(away)?;
+    let method =
+        reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(|_| Problem::of_status(400))?;
     let mut headers = HeaderMap::new();
     for (name, value) in request.headers() {
         let copied = (
@@ -125,20 +133,16 @@ async fn hand_on(request: HttpRequest, body: Bytes, behind: Data<Behind>) -> Htt
         .peer_addr()
         .and_then(|address| HeaderValue::try_from(address.ip().to_string()).ok());
     headers.extend(client.map(|client| (HeaderName::from_static("x-forwarded-for"), client)));
-    match behind
-        .client
-        .request(method, url)
-        .headers(headers)
-        .body(body)
-        .send()
-        .await
-    {
-        Ok(answer) => hand_back(answer).await,
-        Err(_) => HttpResponse::BadGateway().finish(),
+    // The id that an answer of our own would have, so that there is one id whoever answers.
+    let id = RequestId::current().and_then(|id| HeaderValue::try_from(id.as_str()).ok());
+    if let Some(id) = id {
+        headers.insert(HeaderName::from_static(request_id::HEADER), id);
     }
+    let asked = behind.client.request(method, url).headers(headers).body(body);
+    hand_back(asked.send().await.map_err(|_| away())?).await
 }
 
-async fn hand_back(answer: reqwest::Response) -> HttpResponse {
+async fn hand_back(answer: reqwest::Response) -> Result<HttpResponse, Problem> {
     let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = HttpResponse::build(status);
     for (name, value) in answer.headers() {
@@ -146,10 +150,8 @@ async fn hand_back(answer: reqwest::Response) -> HttpResponse {
             response.append_header((name.as_str(), value.as_bytes()));
         }
     }
-    match answer.bytes().await {
-        Ok(body) => response.body(body),
-        Err(_) => HttpResponse::BadGateway().finish(),
-    }
+    let body = answer.bytes().await.map_err(|_| away())?;
+    Ok(response.body(body))
 }
 
 fn is_of_one_connection(name: &str) -> bool {
@@ -157,18 +159,11 @@ fn is_of_one_connection(name: &str) -> bool {
 }
 
 /// The first service that does not agree answers; else the first one.
-async fn everywhere(request: HttpRequest, behind: Data<Behind>) -> HttpResponse {
+async fn everywhere(request: HttpRequest, behind: Data<Behind>) -> Result<HttpResponse, Problem> {
     let mut answers = Vec::new();
     for (_, port) in &behind.services {
-        let Ok(answer) = behind
-            .client
-            .get(format!("http://127.0.0.1:{port}{}", request.path()))
-            .send()
-            .await
-        else {
-            return HttpResponse::BadGateway().finish();
-        };
-        answers.push(answer);
+        let asked = behind.client.get(format!("http://127.0.0.1:{port}{}", request.path()));
+        answers.push(asked.send().await.map_err(|_| away())?);
     }
     let odd = answers
         .iter()
@@ -177,23 +172,19 @@ async fn everywhere(request: HttpRequest, behind: Data<Behind>) -> HttpResponse 
     if odd < answers.len() {
         hand_back(answers.swap_remove(odd)).await
     } else {
-        HttpResponse::BadGateway().finish()
+        Err(away())
     }
 }
 
 /// The routes of every service. One that does not answer would be missing, so then there is no document.
-async fn document(behind: Data<Behind>) -> HttpResponse {
+async fn document(behind: Data<Behind>) -> Result<HttpResponse, Problem> {
     let mut documents = Vec::new();
     for (_, port) in &behind.services {
-        match fetch_document(&behind.client, *port).await {
-            Ok(document) => documents.push(document),
-            Err(_) => return HttpResponse::BadGateway().finish(),
-        }
+        let document = fetch_document(&behind.client, *port).await;
+        documents.push(document.map_err(|_| away())?);
     }
-    match openapi::merge(documents) {
-        Some(document) => HttpResponse::Ok().json(document),
-        None => HttpResponse::BadGateway().finish(),
-    }
+    let document = openapi::merge(documents).ok_or_else(away)?;
+    Ok(HttpResponse::Ok().json(document))
 }
 
 async fn fetch_document(client: &Client, port: u16) -> reqwest::Result<Value> {
@@ -221,4 +212,39 @@ async fn metrics(behind: Data<Behind>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(merge(&texts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_is_away_gets_a_problem_with_the_callers_request_id() {
+        testkit::install_tls_provider();
+        let free = || {
+            std::net::TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        };
+        let (port, nobody) = (free(), free());
+        let front = Front::start(port, vec![("billing", nobody), ("admin", nobody)]).unwrap();
+        let client = Client::builder().no_proxy().build().unwrap();
+        for path in ["/api/clients/c1", "/readyz", "/openapi.json", "/api/escrows"] {
+            let asked = client
+                .get(format!("http://127.0.0.1:{port}{path}"))
+                .header("x-request-id", "req-1");
+            let answer = asked.send().await.unwrap();
+            assert_eq!(answer.status(), 503, "{path}");
+            assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
+            assert_eq!(answer.headers()["x-request-id"], "req-1", "{path}");
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!(
+                (&problem["code"], &problem["request_id"]),
+                (&"service_unavailable".into(), &"req-1".into())
+            );
+        }
+        front.stop().await;
+    }
 }
