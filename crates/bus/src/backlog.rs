@@ -4,7 +4,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
-use crate::connection::{self, BrokerConfig, ConnectError};
+use crate::connection::{self, BrokerConfig, ConnectError, Purpose};
 
 /// Why a queue could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ impl Backlog {
         };
         let name = ShortString::try_new(queue)
             .map_err(|_| look(std::io::Error::from(std::io::ErrorKind::InvalidInput).into()))?;
-        let connection = connection::open(broker, "look").await?;
+        let connection = connection::open(broker, Purpose::Look).await?;
         let channel = connection.create_channel().await.map_err(look)?;
         Ok(Self {
             connection,

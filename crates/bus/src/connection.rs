@@ -14,6 +14,40 @@ use secrecy::{ExposeSecret, SecretString};
 /// Used when the URI names none: a peer that vanished without closing is noticed after twice this time.
 const HEARTBEAT_SECONDS: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The frames of connections that receive no messages. lapin keeps two buffers of 32 frames for each connection and fills them with zeros:
+/// 8 MiB with the broker's own 128 KiB. Whoever receives messages takes that size, since headers cannot be split.
+const SMALL_FRAME: u32 = 32 * 1024;
+
+/// What a connection is for; the end of its name in the broker's management.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Publish,
+    Consume,
+    Parked,
+    Look,
+    Depths,
+    Declare,
+}
+
+impl Purpose {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Consume => "consume",
+            Self::Parked => "parked",
+            Self::Look => "look",
+            Self::Depths => "depths",
+            Self::Declare => "declare",
+        }
+    }
+
+    const fn receives_messages(self) -> bool {
+        match self {
+            Self::Consume | Self::Parked => true,
+            Self::Publish | Self::Look | Self::Depths | Self::Declare => false,
+        }
+    }
+}
 
 /// Where the broker is, and the name under which a connection appears in its management.
 #[derive(Clone, Debug)]
@@ -53,7 +87,7 @@ pub enum ConnectError {
 }
 
 /// Opens a connection without automatic recovery.
-pub(crate) async fn open(config: &BrokerConfig, purpose: &str) -> Result<Connection, ConnectError> {
+pub(crate) async fn open(config: &BrokerConfig, purpose: Purpose) -> Result<Connection, ConnectError> {
     let mut uri: AMQPUri = config
         .url
         .expose_secret()
@@ -63,7 +97,10 @@ pub(crate) async fn open(config: &BrokerConfig, purpose: &str) -> Result<Connect
     uri.query
         .connection_timeout
         .get_or_insert(CONNECT_TIMEOUT.as_millis().try_into().unwrap_or(u64::MAX));
-    let name = LongString::from(format!("{}-{purpose}", config.client_name));
+    if !purpose.receives_messages() {
+        uri.query.frame_max.get_or_insert(SMALL_FRAME);
+    }
+    let name = LongString::from(format!("{}-{}", config.client_name, purpose.as_str()));
     let properties = ConnectionProperties::default().with_connection_name(name);
     tokio::time::timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties))
         .await
@@ -126,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_address_is_named_without_its_password() {
         let config = BrokerConfig::new("http://user:hush@host", "test");
-        let error = open(&config, "publish").await.expect_err("not an AMQP URI");
+        let error = open(&config, Purpose::Publish).await.expect_err("not an AMQP URI");
         assert!(matches!(error, ConnectError::Address { .. }));
         assert!(!error.to_string().contains("hush"));
     }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
 use crate::alerts::AlertRaiser;
-use crate::connection::{self, Backoff, BrokerConfig, ConnectError};
+use crate::connection::{self, Backoff, BrokerConfig, ConnectError, Purpose};
 use crate::incoming::Incoming;
 use crate::publisher::Publisher;
 use crate::topology::QueueFamily;
@@ -181,7 +181,7 @@ async fn session<H: BatchHandler>(
 ) -> Result<Drained, SessionError> {
     let connection = tokio::select! {
         () = cancel.cancelled() => return Ok(Drained { unfinished: 0 }),
-        opened = connection::open(&spec.broker, "consume") => opened?,
+        opened = connection::open(&spec.broker, Purpose::Consume) => opened?,
     };
     let outcome = consume(&connection, spec, handler, cancel).await;
     connection::close(&connection).await;

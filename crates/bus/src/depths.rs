@@ -6,7 +6,7 @@ use lapin::Connection;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{FieldTable, ShortString};
 
-use crate::connection::{self, BrokerConfig, ConnectError};
+use crate::connection::{self, BrokerConfig, ConnectError, Purpose};
 use crate::topology::{QueueFamily, Topology};
 
 /// A work queue with its retry queues and its parking place.
@@ -46,7 +46,7 @@ pub enum DepthError {
 /// # Errors
 /// See [`DepthError`].
 pub async fn depths(broker: &BrokerConfig, topology: &Topology) -> Result<Vec<Depth>, DepthError> {
-    let connection = connection::open(broker, "depths").await?;
+    let connection = connection::open(broker, Purpose::Depths).await?;
     let mut depths = Vec::with_capacity(topology.queues.len());
     for family in &topology.queues {
         depths.push(of_family(&connection, family).await?);

@@ -11,7 +11,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
-use crate::connection::{self, BrokerConfig, ConnectError};
+use crate::connection::{self, BrokerConfig, ConnectError, Purpose};
 use crate::headers::{AGAIN, ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON};
 use crate::incoming::Incoming;
 use crate::outgoing::PublishError;
@@ -126,7 +126,7 @@ struct Desk {
 impl Desk {
     async fn open(broker: &BrokerConfig) -> Result<Self, ParkedError> {
         Ok(Self {
-            connection: connection::open(broker, "parked").await?,
+            connection: connection::open(broker, Purpose::Parked).await?,
         })
     }
 

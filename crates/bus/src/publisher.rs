@@ -27,7 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, Span};
 
-use crate::connection::{self, Backoff, BrokerConfig};
+use crate::connection::{self, Backoff, BrokerConfig, Purpose};
 use crate::outgoing::{Outgoing, Parts, PublishError};
 use crate::propagation;
 use crate::topology::{Topology, TopologyError};
@@ -358,7 +358,7 @@ enum OpenError {
 /// A connection on a broker that has the topology. What exists with other arguments stops a service when it starts, but
 /// not one that runs (a newer version may have declared it): whether a message finds its queue, its confirm tells.
 async fn open_with_topology(broker: &BrokerConfig, topology: &Topology) -> Result<Connection, OpenError> {
-    let connection = connection::open(broker, "publish").await?;
+    let connection = connection::open(broker, Purpose::Publish).await?;
     let declared = tokio::time::timeout(DECLARE_TIMEOUT, topology.declare_on(&connection)).await;
     match declared.map_err(|_| OpenError::TimedOut)? {
         Ok(()) => {}

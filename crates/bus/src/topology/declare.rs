@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString, ShortStringEr
 use lapin::{Channel, Connection, ErrorKind};
 
 use super::{Binding, Exchange, QueueFamily, Topology, retry_queue_name};
-use crate::connection::{self, BrokerConfig, ConnectError};
+use crate::connection::{self, BrokerConfig, ConnectError, Purpose};
 
 /// For queues that no consumer settles: looking at a parked message counts as a delivery too, and must never drop it.
 const NO_DELIVERY_LIMIT: i32 = 1_000_000_000;
@@ -98,7 +98,7 @@ impl Topology {
     /// # Errors
     /// See [`TopologyError`].
     pub async fn declare(&self, broker: &BrokerConfig) -> Result<(), TopologyError> {
-        let connection = connection::open(broker, "declare").await?;
+        let connection = connection::open(broker, Purpose::Declare).await?;
         let declared = self.declare_on(&connection).await;
         connection::close(&connection).await;
         declared
