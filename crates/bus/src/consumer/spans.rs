@@ -96,3 +96,68 @@ fn span(queue: &str, message: &Incoming, size: usize) -> Span {
 fn has_place(context: &Context) -> bool {
     context.span().span_context().is_valid()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use opentelemetry::trace::{TraceId, TracerProvider as _};
+    use opentelemetry_sdk::propagation::TraceContextPropagator;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+    use crate::headers::{Headers, TRACEPARENT};
+
+    fn message(traceparent: Option<&str>) -> Incoming {
+        let headers = traceparent.map_or_else(Headers::new, |place| Headers::new().with_str(TRACEPARENT, place));
+        Incoming {
+            exchange: "stripe.events".to_owned(),
+            routing_key: "platform.invoice.paid".to_owned(),
+            message_id: "evt_1".to_owned(),
+            kind: "invoice.paid".to_owned(),
+            timestamp: None,
+            headers,
+            body: Bytes::new(),
+            redelivered: false,
+            span: Span::none(),
+        }
+    }
+
+    /// What a batch of messages of these traces works in, and whether each has a span.
+    fn begun(traceparents: &[Option<&str>]) -> (Span, Vec<bool>) {
+        let mut batch: Vec<Incoming> = traceparents.iter().copied().map(message).collect();
+        begin("billing.events", &mut batch);
+        let spans = batch.iter().map(|message| !message.span.is_disabled()).collect();
+        (leading(&batch), spans)
+    }
+
+    #[test]
+    fn a_trace_that_is_kept_leads_a_batch_wherever_it_stands_and_no_trace_begins_none() {
+        const KEPT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        const NOT_KEPT: &str = "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-00";
+        opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
+        let provider = SdkTracerProvider::builder().build();
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(spans), || {
+            for batch in [
+                [Some(NOT_KEPT), None, Some(KEPT)],
+                [Some(KEPT), Some(NOT_KEPT), None],
+                [None, Some(KEPT), Some(NOT_KEPT)],
+            ] {
+                let (leading, spans) = begun(&batch);
+                let trace = place(&leading).trace_id();
+                // A message of no trace begins one of its own beside one that is traced, and may lead: never one that is not kept.
+                assert!(place(&leading).is_sampled(), "{batch:?}");
+                assert_ne!(
+                    trace,
+                    TraceId::from(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319d_u128),
+                    "{batch:?}"
+                );
+                assert_eq!(spans, [true; 3], "{batch:?}");
+            }
+            let (leading, spans) = begun(&[None, None]);
+            assert!(leading.is_disabled());
+            assert_eq!(spans, [false, false]);
+        });
+    }
+}
