@@ -254,7 +254,7 @@ fn invalid(field: &str, detail: &str) -> Problem {
 }
 
 fn refusal(error: &RegisterError, client: &str) -> Problem {
-    let conflict = |code: &'static str, detail: String| Problem::conflict(code, detail);
+    let conflict = |reason: &'static str, detail: String| Problem::conflict("conflict", detail).with("reason", reason);
     match error {
         RegisterError::Database(error) => database_problem(error),
         RegisterError::Conflict(Registered::OtherOrganization) => conflict(
