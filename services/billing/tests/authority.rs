@@ -11,7 +11,7 @@ mod support;
 use domain::billing::authority::Binding;
 use serde_json::{Value, json};
 use support::events::{Payer, T0, naming};
-use support::{SOON, World, in_own_world, in_shared_world};
+use support::{Event, SOON, World, in_own_world, in_shared_world};
 use testkit::eventually;
 
 /// Registers a client of any payment source, without a customer.
@@ -256,6 +256,108 @@ fn a_registered_checkout_session_binds_without_metadata_in_either_order() {
             let bound = format!("client_id = '{}' AND bound_by = 'checkout_session'", payer.client);
             assert_eq!(world.count("billing_customers", &bound).await, 1);
         }
+    });
+}
+
+/// A checkout that is complete and brought no money: a trial or a full discount, or money that is on its way for days.
+fn unpaid(payer: &Payer, session: &str, status: &str, named: Option<&str>) -> Event {
+    let amount = if status == "unpaid" { 4900 } else { 0 };
+    payer
+        .checkout(T0, session, named)
+        .with_object(json!({"payment_status": status, "amount_total": amount}))
+}
+
+#[test]
+fn a_checkout_without_a_payment_binds_as_a_paid_one_and_activates_nobody() {
+    in_shared_world(async |world| {
+        for status in ["no_payment_required", "unpaid"] {
+            for by_session in [true, false] {
+                for checkout_first in [true, false] {
+                    let payer = Payer::new("trial");
+                    let session = format!("cs_{}", payer.client);
+                    let registered = by_session.then_some(&session);
+                    let body =
+                        json!({"org_id": "org_1", "payment_source": "STRIPE", "checkout_session_id": registered});
+                    assert_eq!(world.put(&payer.client, &body).await.0, 201);
+                    let named = (!by_session).then_some(payer.client.as_str());
+                    let bought = unpaid(&payer, &session, status, named);
+                    let started = payer.subscription("created", T0, "trialing");
+                    if checkout_first {
+                        world.decide(&bought).await;
+                        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING", "{status}");
+                    } else {
+                        assert_eq!(world.decide(&started).await.reason, "customer_unknown");
+                        world.decide(&bought).await;
+                    }
+                    if checkout_first {
+                        world.decide(&started).await;
+                    }
+                    assert_eq!(world.decided(&started.id).await.outcome, "applied");
+                    assert_eq!(world.state(&payer.client).await, "TRIAL_ACTIVE", "{status}");
+                    let row = world.row(&bought.id).await;
+                    let reason = if status == "unpaid" {
+                        "checkout_not_paid"
+                    } else {
+                        "zero_amount"
+                    };
+                    assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("ignored", reason));
+                    let bound_by = if by_session { "checkout_session" } else { "metadata" };
+                    let bound = format!("client_id = '{}' AND bound_by = '{bound_by}'", payer.client);
+                    assert_eq!(world.count("billing_customers", &bound).await, 1);
+                    let paid = format!("client_id = '{}'", payer.client);
+                    assert_eq!(world.count("billing_payments", &paid).await, 0);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_checkout_without_a_payment_that_claims_somebody_else_is_told() {
+    in_own_world(Binding::FirstUse, async |world| {
+        for status in ["no_payment_required", "unpaid"] {
+            let (free, payer, stranger, neighbour) = (
+                Payer::new("free"),
+                Payer::new("payer"),
+                Payer::new("stranger"),
+                Payer::new("neighbour"),
+            );
+            register_as(&world, &free.client, "NONE").await;
+            world.register(&payer.client, None).await;
+            world.register(&neighbour.client, Some(&neighbour.customer)).await;
+            for (by, of, reason) in [
+                (&stranger, &free, "payment_source_is_not_stripe"),
+                (&neighbour, &payer, "customer_of_another_client"),
+            ] {
+                let session = format!("cs_{}", by.client);
+                let row = world.decide(&unpaid(by, &session, status, Some(&of.client))).await;
+                assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("rejected", reason));
+                let alerts = alerts(&world).await;
+                assert_eq!(alerts.len(), 1, "{alerts:?}");
+                assert_eq!(alerts[0]["key"], format!("spoofed_metadata:{}", of.client));
+            }
+        }
+    });
+}
+
+/// What came with no money may bind nothing that is known to be another client's.
+#[test]
+fn a_trial_checkout_of_another_clients_subscription_binds_nobody() {
+    in_shared_world(async |world| {
+        let (owner, thief) = (Payer::new("owner"), Payer::new("thief"));
+        world.register(&owner.client, Some(&owner.customer)).await;
+        world.register(&thief.client, None).await;
+        world.decide(&owner.subscription("created", T0, "trialing")).await;
+        let stolen = Payer {
+            subscription: owner.subscription.clone(),
+            ..thief.clone()
+        };
+        let session = format!("cs_{}", thief.client);
+        let row = world
+            .decide(&unpaid(&stolen, &session, "no_payment_required", Some(&thief.client)))
+            .await;
+        assert_eq!(row.reason, "subscription_of_another_client");
+        assert_eq!(world.client(&thief.client).await["stripe_customer_id"], Value::Null);
     });
 }
 

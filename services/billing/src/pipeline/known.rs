@@ -20,7 +20,7 @@ use domain::time::UnixSeconds;
 
 use super::Open;
 use crate::error::BillingError;
-use crate::reading::{Content, GaveUp, Says, Statement};
+use crate::reading::{Bought, Content, GaveUp, Says, Statement};
 
 /// A client of the batch.
 #[derive(Debug)]
@@ -172,10 +172,10 @@ impl Known {
         statements: &[&Statement],
     ) -> Result<(), BillingError> {
         let facts: Vec<&Fact> = statements.iter().filter_map(|of| subscription_fact(of)).collect();
-        if self.clients.is_empty() || facts.is_empty() {
+        let spoken_of = distinct(statements.iter().filter_map(|of| subscription(of)));
+        if self.clients.is_empty() || spoken_of.is_empty() {
             return Ok(());
         }
-        let spoken_of = distinct(facts.iter().map(|fact| fact.subscription.as_str()));
         let clients: Vec<&str> = self.clients.keys().map(String::as_str).collect();
         let acts = async {
             match Payments::of(&facts) {
@@ -296,6 +296,16 @@ fn payment(fact: &Fact) -> Option<&Payment> {
 fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
     match &statement.says {
         Says::OfSubscription(fact) => Some(fact),
+        Says::OfBuyer(_) | Says::OfCharge(_) => None,
+    }
+}
+
+/// The subscription that a statement is about.
+fn subscription<'s>(statement: &&'s Statement) -> Option<&'s str> {
+    match &statement.says {
+        Says::OfSubscription(Fact { subscription, .. }) | Says::OfBuyer(Bought { subscription, .. }) => {
+            Some(subscription.as_str())
+        }
         Says::OfCharge(_) => None,
     }
 }
@@ -303,7 +313,7 @@ fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
 fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
     match &statement.says {
         Says::OfCharge(fact) => Some(fact),
-        Says::OfSubscription(_) => None,
+        Says::OfSubscription(_) | Says::OfBuyer(_) => None,
     }
 }
 
