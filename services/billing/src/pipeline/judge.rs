@@ -54,16 +54,14 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether the record says this already: an event that waits or is parked came again and nothing is different, or an object
+    /// Whether the record says this already: an event that is not decided for good came again and nothing is different, or an object
     /// was read that shows what is known.
     pub(super) fn is_on_record(&self) -> bool {
         if self.reading.source == Source::Object {
             return self.decision.outcome != Outcome::Applied;
         }
-        self.earlier.is_some_and(|earlier| {
-            earlier.status == self.decision.outcome.as_str()
-                && earlier.reason.as_deref() == Some(self.decision.reason.as_str())
-        })
+        self.earlier
+            .is_some_and(|earlier| earlier.says(self.decision.outcome, self.decision.reason))
     }
 }
 

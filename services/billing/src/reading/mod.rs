@@ -192,6 +192,14 @@ impl Reading<'_> {
         (self.event_id.clone(), self.created)
     }
 
+    /// Whether this message of the event has nothing to say for how it came here ([`Reason::OF_A_DELIVERY`]).
+    pub(crate) const fn came_amiss(&self) -> bool {
+        matches!(
+            self.content,
+            Content::Ignored(Reason::ConnectedAccount | Reason::LivemodeMismatch, _)
+        )
+    }
+
     /// The same event as one that could not be decided.
     pub(crate) fn given_up(self, why: String) -> Self {
         let (customer, named) = match self.content {
