@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
-use crate::announcement::{self, StateChange};
+use crate::announcement::{self, Cause, StateChange};
 use crate::backoff;
 use crate::reading::{Asked, Bought, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
 
@@ -299,17 +299,20 @@ impl<'m> Judge<'m> {
         let Some(held) = self.known.clients.get_mut(client) else {
             return;
         };
+        let is_contracted = held.client.is_contracted(fact);
         let decision = held.client.observe(fact);
         judged.decision = decision;
-        if decision.outcome == Outcome::Rejected && decision.reason == Reason::PriceNotContracted {
-            self.alert_price(fact, judged.reading, client);
-        } else {
+        // Of a payment in another currency nothing is kept.
+        if is_contracted || matches!(fact.kind, FactKind::Snapshot { .. }) {
             let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();
             held.touched.insert(fact.subscription.clone(), customer);
             self.known
                 .subscriptions
                 .insert(fact.subscription.clone(), client.to_owned());
             self.payments.extend(payment_row(fact, client, &held.row.org_id));
+        }
+        if !is_contracted {
+            self.alert_price(fact, judged.reading, client);
         }
         self.adopt(judged.reading, client, decision);
     }
@@ -342,17 +345,7 @@ impl<'m> Judge<'m> {
             return;
         };
         let applied = decision.outcome == Outcome::Applied;
-        let current_period_end = held
-            .client
-            .current_period_end
-            .and_then(|end| DateTime::from_timestamp(end.0, 0));
-        let says_the_same =
-            held.row.stripe_subscription_id == held.client.speaker && held.row.current_period_end == current_period_end;
-        held.changed |= applied || !says_the_same;
-        held.row.state = held.client.state;
-        held.row.version = held.client.version;
-        held.row.stripe_subscription_id.clone_from(&held.client.speaker);
-        held.row.current_period_end = current_period_end;
+        held.changed |= held.row.take_over(&held.client) || applied;
         if !applied {
             return;
         }
@@ -370,9 +363,11 @@ impl<'m> Judge<'m> {
             transition,
             version: held.row.version,
             subscription: held.row.stripe_subscription_id.as_ref().map(AsRef::as_ref),
-            event_id: &reading.event_id,
-            event_type: &reading.kind,
-            created: reading.created,
+            cause: Cause {
+                id: &reading.event_id,
+                kind: &reading.kind,
+                created: reading.created,
+            },
             decided_at: self.rules.now,
             traceparent: reading.traceparent,
         }));

@@ -233,14 +233,7 @@ impl Known {
 impl Held {
     fn of(row: ClientRow) -> Self {
         let contract = row.contract();
-        let client = Client {
-            contract: contract.clone(),
-            state: row.state,
-            version: row.version,
-            speaker: row.stripe_subscription_id.clone(),
-            current_period_end: row.current_period_end.map(|end| UnixSeconds(end.timestamp())),
-            subscriptions: BTreeMap::new(),
-        };
+        let client = row.client(BTreeMap::new());
         Self {
             row,
             contract,
@@ -258,9 +251,10 @@ impl Held {
 
     /// Whether the database has this of a register already: a fact that says nothing new is not worth a row's new version.
     pub(super) fn is_stored(&self, id: &SubscriptionId, now: &Subscription) -> bool {
-        self.stored
-            .get(id)
-            .is_some_and(|stored| stored.snapshots == now.snapshots && stored.evidence == now.evidence)
+        self.stored.get(id).is_some_and(|stored| {
+            let said = |of: &Subscription| (of.snapshots.clone(), of.at_other_prices.clone(), of.evidence);
+            said(stored) == said(now)
+        })
     }
 }
 
