@@ -122,7 +122,8 @@ pub async fn find_undecided(
     limit: i64,
     but_for: &[String],
 ) -> Result<Vec<Undecided>, DbError> {
-    let sql = "SELECT stripe_subscription_id, stripe_customer_id, snapshot_at FROM billing_subscriptions \
+    let sql = "SELECT stripe_subscription_id, stripe_customer_id, greatest(snapshot_at, (at_other_prices ->> 'at')::bigint) \
+               FROM billing_subscriptions \
                WHERE undecided AND NOT stripe_subscription_id = ANY ($2) ORDER BY random() LIMIT $1";
     let rows = conn.query(sql, &[&limit, &but_for]).await.during("find_undecided")?;
     let undecided = |row: &Row| {
