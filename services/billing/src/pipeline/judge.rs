@@ -163,7 +163,7 @@ impl<'m> Judge<'m> {
         let (owner, by) = match (&statement.customer, &statement.says) {
             (Some(customer), _) => (self.known.owner(customer.as_str()), NamedBy::Customer),
             (None, Says::OfCharge(fact)) => (self.known.charge_owner(fact.charge.as_str()), NamedBy::Charge),
-            (None, Says::OfSubscription(_) | Says::OfBuyer(_)) => (None, NamedBy::Customer),
+            (None, Says::OfSubscription(_) | Says::WhoBought(_)) => (None, NamedBy::Customer),
         };
         let claim = Claim {
             owner,
@@ -277,7 +277,7 @@ impl<'m> Judge<'m> {
         }
         match &statement.says {
             Says::OfSubscription(fact) => self.observe(statement, fact, judged, client),
-            Says::OfBuyer(bought) => judged.decision = Decision::ignored(bought.why_nothing),
+            Says::WhoBought(bought) => judged.decision = Decision::ignored(bought.why_nothing),
             Says::OfCharge(fact) => self.record(statement, fact, judged, client),
         }
         if judged.decision.outcome != Outcome::Applied {
@@ -287,7 +287,7 @@ impl<'m> Judge<'m> {
 
     fn owner_of_what_is_spoken_of(&self, statement: &Statement) -> Option<&str> {
         match &statement.says {
-            Says::OfSubscription(Fact { subscription, .. }) | Says::OfBuyer(Bought { subscription, .. }) => {
+            Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
                 self.known.subscriptions.get(subscription).map(String::as_str)
             }
             Says::OfCharge(fact) => self.known.charges.get(fact.charge.as_str())?.client.as_deref(),
@@ -421,7 +421,7 @@ fn found_of_ignored(reading: &Reading<'_>, customer: Option<&CustomerId>) -> Val
 
 fn found(statement: &Statement) -> Value {
     let (subscription, charge) = match &statement.says {
-        Says::OfSubscription(Fact { subscription, .. }) | Says::OfBuyer(Bought { subscription, .. }) => {
+        Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
             (Some(subscription.as_str()), None)
         }
         Says::OfCharge(fact) => (None, Some(fact.charge.as_str())),
@@ -447,7 +447,7 @@ fn waiting_for(statement: &Statement, what: WaitingFor) -> Vec<String> {
         WaitingFor::Client => statement.named.as_ref().map(|named| client_name(named.as_str())),
         WaitingFor::Charge => match &statement.says {
             Says::OfCharge(fact) => Some(charge_name(fact.charge.as_str())),
-            Says::OfSubscription(_) | Says::OfBuyer(_) => None,
+            Says::OfSubscription(_) | Says::WhoBought(_) => None,
         },
     };
     [customer, session, other].into_iter().flatten().collect()

@@ -290,14 +290,14 @@ fn payment(fact: &Fact) -> Option<&Payment> {
 fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
     match &statement.says {
         Says::OfSubscription(fact) => Some(fact),
-        Says::OfBuyer(_) | Says::OfCharge(_) => None,
+        Says::WhoBought(_) | Says::OfCharge(_) => None,
     }
 }
 
 /// The subscription that a statement is about.
 fn subscription<'s>(statement: &&'s Statement) -> Option<&'s str> {
     match &statement.says {
-        Says::OfSubscription(Fact { subscription, .. }) | Says::OfBuyer(Bought { subscription, .. }) => {
+        Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
             Some(subscription.as_str())
         }
         Says::OfCharge(_) => None,
@@ -307,7 +307,7 @@ fn subscription<'s>(statement: &&'s Statement) -> Option<&'s str> {
 fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
     match &statement.says {
         Says::OfCharge(fact) => Some(fact),
-        Says::OfSubscription(_) | Says::OfBuyer(_) => None,
+        Says::OfSubscription(_) | Says::WhoBought(_) => None,
     }
 }
 

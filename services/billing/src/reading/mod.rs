@@ -131,7 +131,7 @@ pub(crate) enum Says {
     /// A subscription: the state is derived from such facts.
     OfSubscription(Fact),
     /// Who bought a subscription, and nothing that the state is derived from.
-    OfBuyer(Bought),
+    WhoBought(Bought),
     /// A charge: recorded.
     OfCharge(ChargeFact),
 }

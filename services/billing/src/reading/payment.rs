@@ -98,7 +98,7 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
         .transpose()?;
     let subscription = id("checkout_session.subscription", subscription, SubscriptionId::parse)?;
     let says = match why_nothing {
-        Some(why_nothing) => Says::OfBuyer(Bought {
+        Some(why_nothing) => Says::WhoBought(Bought {
             subscription,
             why_nothing,
         }),
