@@ -66,8 +66,8 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
     database
         .transact(|txn| {
             in_txn(async move {
-                let rows = claim_outbox_batch_in_txn(txn, ROUND).await?.unwrap_or_default();
-                let more = i64::try_from(rows.len()).is_ok_and(|claimed| claimed == ROUND);
+                let claim = claim_outbox_batch_in_txn(txn, ROUND).await?;
+                let (rows, more) = claim.map_or_else(Default::default, |claim| (claim.rows, claim.more));
                 let mut published = 0;
                 if !rows.is_empty() {
                     let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;

@@ -92,7 +92,7 @@ async fn rows_that_were_published_but_not_deleted_when_the_process_died_come_aga
     let spec = spec(bench.publisher.clone(), bench.alerts());
     let mut conn = open(&test).conn().await.unwrap();
     let txn = conn.transaction().await.unwrap();
-    let claimed = claim_outbox_batch_in_txn(&txn, 1).await.unwrap().unwrap();
+    let claimed = claim_outbox_batch_in_txn(&txn, 1).await.unwrap().unwrap().rows;
     let messages = vec![(claimed[0].id, to_queue(QUEUE, &claimed[0].message.message_id))];
     assert_eq!(publish_all(&spec, messages).await.ids.len(), 1);
     // The server learns of a killed client by its connection alone.

@@ -30,3 +30,7 @@ pub use migrate::migrate;
 pub use pool::{Conn, Database, DatabaseConfig, OpenError, TxnFuture, in_txn};
 pub use tokio_postgres::error::SqlState;
 pub use verify::verify;
+
+/// Bytes of bodies that one transaction takes into memory at most, where it takes many: a body may have a mebibyte and more. One that is
+/// larger is taken alone.
+pub const BODIES_AT_ONCE: i64 = 8 * 1024 * 1024;

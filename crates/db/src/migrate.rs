@@ -52,6 +52,7 @@ migrations! {
     10 "0010_waits",
     11 "0011_lists",
     12 "0012_traces",
+    13 "0013_other_prices",
 }
 
 /// How many months of partitions are kept ahead.

@@ -11,6 +11,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use serde_json::Value;
 use tokio_postgres::types::Json;
 
+use crate::BODIES_AT_ONCE;
 use crate::error::{DbError, During as _};
 
 /// The advisory lock of the relays ("outbox" in ASCII).
@@ -78,13 +79,23 @@ pub async fn insert_outbox_in_txn(txn: &Transaction<'_>, rows: &[NewOutboxRow]) 
     .map(drop)
 }
 
-/// The oldest messages that are not set aside, at most `limit`, for this transaction alone to publish; `None` when another relay is at work.
+/// Messages that were claimed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// Those that are to be published now.
+    pub rows: Vec<OutboxRow>,
+    /// Whether there may be others.
+    pub more: bool,
+}
+
+/// The oldest messages that are not set aside, at most `limit` and as many as fit into [`BODIES_AT_ONCE`], but always one, for this
+/// transaction alone to publish; `None` when another relay is at work.
 /// Each half of the search has its own index (`outbox_to_publish`, `outbox_set_aside`): however many are set aside, they are not
 /// looked through.
 ///
 /// # Errors
 /// When a statement fails.
-pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Option<Vec<OutboxRow>>, DbError> {
+pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Option<Claim>, DbError> {
     const OPERATION: &str = "claim_outbox_batch";
     let lock = txn
         .prepare_cached("SELECT pg_try_advisory_xact_lock($1)")
@@ -94,22 +105,42 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
     if !locked {
         return Ok(None);
     }
-    let mut rows = claim_where(txn, "retry_at IS NULL ORDER BY id", limit).await?;
-    rows.extend(claim_where(txn, "retry_at <= now() ORDER BY retry_at", limit).await?);
-    rows.sort_unstable_by_key(|row| row.id);
-    rows.truncate(usize::try_from(limit).unwrap_or_default());
-    Ok(Some(rows))
+    let sizes = "(SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT $1)
+                 UNION ALL
+                 (SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1)";
+    let statement = txn.prepare_cached(sizes).await.during(OPERATION)?;
+    let found = txn.query(&statement, &[&limit]).await.during(OPERATION)?;
+    let mut found: Vec<(i64, i64)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
+    found.sort_unstable();
+    let most = usize::try_from(limit).unwrap_or_default();
+    let fits = first_that_fit(found.iter().map(|(_, size)| *size)).min(most);
+    let ids: Vec<i64> = found.iter().take(fits).map(|(id, _)| *id).collect();
+    Ok(Some(Claim {
+        rows: load(txn, &ids).await?,
+        more: fits < found.len() || fits == most,
+    }))
 }
 
-async fn claim_where(txn: &Transaction<'_>, condition: &str, limit: i64) -> Result<Vec<OutboxRow>, DbError> {
+/// How many of these sizes come to no more than [`BODIES_AT_ONCE`] together; one, where the first alone is more.
+fn first_that_fit(sizes: impl Iterator<Item = i64>) -> usize {
+    let total = sizes.scan(0_i64, |sum, size| {
+        *sum = sum.saturating_add(size);
+        Some(*sum)
+    });
+    let fits = |(place, sum): &(usize, i64)| *place == 0 || *sum <= BODIES_AT_ONCE;
+    total.enumerate().take_while(fits).count()
+}
+
+async fn load(txn: &Transaction<'_>, ids: &[i64]) -> Result<Vec<OutboxRow>, DbError> {
     const OPERATION: &str = "claim_outbox_batch";
-    let sql = format!(
-        "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
-                extract(epoch FROM created_at)::bigint AS created_unix
-         FROM outbox WHERE {condition} LIMIT $1"
-    );
-    let statement = txn.prepare_cached(&sql).await.during(OPERATION)?;
-    let rows = txn.query(&statement, &[&limit]).await.during(OPERATION)?;
+    let sql = "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
+                      extract(epoch FROM created_at)::bigint AS created_unix
+               FROM outbox WHERE id = ANY ($1) ORDER BY id";
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = txn.prepare_cached(sql).await.during(OPERATION)?;
+    let rows = txn.query(&statement, &[&ids]).await.during(OPERATION)?;
     let read = |row: &tokio_postgres::Row| OutboxRow {
         id: row.get("id"),
         message: NewOutboxRow {

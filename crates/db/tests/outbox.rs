@@ -37,7 +37,7 @@ async fn claim(database: &Database, limit: i64) -> Option<Vec<(i64, NewOutboxRow
         .transact(|txn| in_txn(claim_outbox_batch_in_txn(txn, limit)))
         .await
         .unwrap();
-    claimed.map(|rows| rows.into_iter().map(|row| (row.id, row.message)).collect())
+    claimed.map(|claim| claim.rows.into_iter().map(|row| (row.id, row.message)).collect())
 }
 
 #[tokio::test]
@@ -73,7 +73,10 @@ async fn while_one_relay_holds_its_batch_no_other_gets_one() {
     write(&database, &[message(1)]).await.unwrap();
     let mut conn = database.conn().await.unwrap();
     let txn = conn.transaction().await.unwrap();
-    assert_eq!(claim_outbox_batch_in_txn(&txn, 10).await.unwrap().unwrap().len(), 1);
+    assert_eq!(
+        claim_outbox_batch_in_txn(&txn, 10).await.unwrap().unwrap().rows.len(),
+        1
+    );
     assert_eq!(claim(&database, 10).await, None);
     txn.rollback().await.unwrap();
     assert_eq!(
@@ -115,4 +118,46 @@ async fn a_message_that_the_broker_cannot_take_is_refused_with_its_transaction()
     let error = write(&database, &[message(1), long]).await.unwrap_err();
     assert_eq!(error.constraint(), Some("outbox_routing_key_check"));
     assert_eq!(count_outbox(&database.conn().await.unwrap()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn large_messages_leave_a_few_at_a_time_and_one_that_is_too_large_leaves_alone() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    let test = TestDb::create().await;
+    let database = open(&test);
+    let sized = |(number, mebibytes): (usize, usize)| NewOutboxRow {
+        payload: "x".repeat(mebibytes * MEBIBYTE),
+        ..message(number)
+    };
+    let sizes = [3, 5, 1, 9, 1, 1];
+    let messages: Vec<_> = sizes.into_iter().enumerate().map(sized).collect();
+    write(&database, &messages).await.unwrap();
+    let mut rounds = Vec::new();
+    loop {
+        let claim = database.transact(|txn| in_txn(claim_outbox_batch_in_txn(txn, 256)));
+        let claim = claim.await.unwrap().unwrap();
+        if claim.rows.is_empty() {
+            break;
+        }
+        let ids: Vec<i64> = claim.rows.iter().map(|row| row.id).collect();
+        database
+            .transact(|txn| in_txn(delete_outbox_in_txn(txn, &ids)))
+            .await
+            .unwrap();
+        rounds.push((
+            claim
+                .rows
+                .iter()
+                .map(|row| row.message.payload.len() / MEBIBYTE)
+                .collect(),
+            claim.more,
+        ));
+    }
+    let expected: [(Vec<usize>, bool); 4] = [
+        (vec![3, 5], true),
+        (vec![1], true),
+        (vec![9], true),
+        (vec![1, 1], false),
+    ];
+    assert_eq!(rounds, expected);
 }

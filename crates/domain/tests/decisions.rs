@@ -322,22 +322,174 @@ fn only_the_contracted_price_activates() {
     );
 }
 
-/// A payment does not show its price, so it activates only where none was agreed.
+/// BIL-13 speaks of an activation: at another price a subscription takes nobody up, and who does not pay is not heard as one who does.
 #[test]
-fn a_payment_alone_activates_only_where_no_price_was_agreed() {
+fn another_price_lowers_the_state_and_never_raises_it_in_any_order() {
+    let seen = |at, status, price| priced("sub_1", 10, at, status, Some(price), Some("eur"));
+    let (active, past_due, trialing) = (Status::Active, Status::PastDue, Status::Trialing);
+    let cases = [
+        (
+            vec![seen(10, active, "price_1"), seen(20, active, "price_2")],
+            ClientState::Active,
+        ),
+        (
+            vec![seen(10, active, "price_1"), seen(20, past_due, "price_2")],
+            ClientState::PastDue,
+        ),
+        (
+            vec![seen(10, active, "price_1"), seen(20, Status::Unpaid, "price_2")],
+            ClientState::PastDue,
+        ),
+        (
+            vec![seen(10, active, "price_1"), seen(20, Status::Paused, "price_2")],
+            ClientState::Paused,
+        ),
+        (
+            vec![seen(10, active, "price_1"), seen(20, Status::Canceled, "price_2")],
+            ClientState::Canceled,
+        ),
+        // Back up to what was agreed, and no further.
+        (
+            vec![
+                seen(10, active, "price_1"),
+                seen(20, past_due, "price_2"),
+                seen(30, active, "price_2"),
+            ],
+            ClientState::Active,
+        ),
+        (
+            vec![seen(10, trialing, "price_1"), seen(20, active, "price_2")],
+            ClientState::TrialActive,
+        ),
+        (
+            vec![seen(10, past_due, "price_1"), seen(20, active, "price_2")],
+            ClientState::PastDue,
+        ),
+        // What is agreed and newer counts alone.
+        (
+            vec![seen(10, past_due, "price_2"), seen(20, active, "price_1")],
+            ClientState::Active,
+        ),
+        // Never seen as agreed, it says nothing, and what was paid for it was not as agreed either.
+        (
+            vec![seen(10, active, "price_2"), seen(20, past_due, "price_2")],
+            ClientState::TrialPending,
+        ),
+        (
+            vec![seen(10, active, "price_2"), invoice("sub_1", 11, "in_1", true)],
+            ClientState::TrialPending,
+        ),
+    ];
+    for (facts, expected) in cases {
+        for order in [facts.clone(), facts.iter().rev().cloned().collect()] {
+            let mut client = client(Some("price_1"), None);
+            for fact in &order {
+                client.observe(fact);
+            }
+            assert_eq!(client.state, expected, "{order:#?}");
+        }
+    }
+    let lowered = [seen(10, active, "price_1"), seen(20, past_due, "price_2")];
+    check(
+        client(Some("price_1"), None),
+        &lowered,
+        with(CHANGED, ClientState::PastDue),
+    );
+    let kept = [seen(10, active, "price_1"), seen(20, active, "price_2")];
+    check(client(Some("price_1"), None), &kept, with(PRICE, ClientState::Active));
+}
+
+/// A payment does not show for which price it was: it counts until its subscription does.
+#[test]
+fn a_payment_counts_until_its_subscription_shows_another_price() {
     let dollars = Some(Money::new(1_900, Currency::parse("usd").expect("a code")));
     let paid = |amount| [fact("sub_1", 10, FactKind::Paid(bill("in_1", true, amount)))];
     let (pending, active) = (ClientState::TrialPending, ClientState::Active);
-    check(
-        client(Some("price_1"), None),
-        &paid(euros(1)),
-        with(NOT_CURRENT, pending),
-    );
+    check(client(Some("price_1"), None), &paid(euros(1)), with(CHANGED, active));
+    let at_another = priced("sub_1", 10, 11, Status::Active, Some("price_2"), Some("eur"));
+    let shown = [paid(euros(1)).as_slice(), &[at_another]].concat();
+    check(client(Some("price_1"), None), &shown, with(CHANGED, pending));
     check(client(None, Some("eur")), &paid(euros(1)), with(CHANGED, active));
     check(client(None, Some("eur")), &paid(dollars), with(PRICE, pending));
     check(client(None, None), &paid(dollars), with(CHANGED, active));
     let nothing = (Outcome::Ignored, None, Reason::ZeroAmount);
     check(client(None, None), &paid(euros(0)), with(nothing, pending));
+}
+
+/// What a client comes to does not hang on whether its contract or its facts are told first: with a price added, the facts are at that price
+/// or do not show theirs; with one taken out, they are at any.
+#[test]
+fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
+    let at = |at, status, price| priced("sub_1", 10, at, status, Some(price), Some("eur"));
+    let failed = |at| fact("sub_1", at, FactKind::Failed(bill("in_2", false, euros(1_900))));
+    let unpriced = [
+        vec![checkout("sub_1", 10, None)],
+        vec![invoice("sub_1", 10, "in_1", true), failed(20)],
+        vec![
+            invoice("sub_1", 10, "in_1", true),
+            failed(20),
+            invoice("sub_1", 30, "in_2", false),
+        ],
+        vec![at(10, Status::Active, "price_1"), failed(20)],
+        vec![at(10, Status::Active, "price_1"), at(20, Status::PastDue, "price_1")],
+        vec![at(10, Status::Trialing, "price_1"), at(20, Status::Canceled, "price_2")],
+    ];
+    let priced = [
+        vec![at(10, Status::Active, "price_2")],
+        vec![at(10, Status::Active, "price_1"), at(20, Status::PastDue, "price_2")],
+        vec![at(10, Status::Trialing, "price_1"), at(20, Status::Active, "price_2")],
+        vec![at(10, Status::Active, "price_2"), at(10, Status::PastDue, "price_1")],
+        vec![invoice("sub_1", 5, "in_1", true), at(10, Status::PastDue, "price_2")],
+    ];
+    let (none, agreed) = (client(None, None), client(Some("price_1"), None));
+    let added = unpriced.iter().map(|facts| (facts, &none, &agreed));
+    let taken_out = unpriced.iter().chain(&priced).map(|facts| (facts, &agreed, &none));
+    for (facts, before, after) in added.chain(taken_out) {
+        let (mut contract_first, mut facts_first) = (after.clone(), before.clone());
+        for fact in facts {
+            contract_first.observe(fact);
+            facts_first.observe(fact);
+        }
+        let was = facts_first.state;
+        let changed = facts_first.agree(after.contract.clone());
+        assert_eq!(
+            (facts_first.state, &facts_first.speaker, facts_first.current_period_end),
+            (
+                contract_first.state,
+                &contract_first.speaker,
+                contract_first.current_period_end
+            ),
+            "{facts:#?}"
+        );
+        assert_eq!(changed.is_some(), was != facts_first.state, "{facts:#?}");
+    }
+}
+
+/// A change of plan is told to our side before Stripe does it, or after; neither cuts the client off.
+#[test]
+fn another_price_that_is_agreed_later_does_not_take_back_what_was_agreed() {
+    let at = |at, status, price| priced("sub_1", 10, at, status, Some(price), Some("eur"));
+    for facts in [
+        [at(10, Status::Active, "price_1"), at(20, Status::Active, "price_2")],
+        [at(20, Status::Active, "price_2"), at(10, Status::Active, "price_1")],
+    ] {
+        let mut client = client(Some("price_1"), None);
+        client.observe(&facts[0]);
+        let agreed = Contract {
+            price: Some(PriceId::parse("price_2").expect("an id")),
+            ..client.contract.clone()
+        };
+        client.agree(agreed);
+        client.observe(&facts[1]);
+        assert_eq!(client.state, ClientState::Active, "{facts:#?}");
+    }
+    let mut client = client(Some("price_1"), None);
+    client.observe(&at(10, Status::Active, "price_1"));
+    let agreed = Contract {
+        price: Some(PriceId::parse("price_2").expect("an id")),
+        ..client.contract.clone()
+    };
+    assert_eq!((client.agree(agreed), client.state), (None, ClientState::Active));
 }
 
 /// Of two active subscriptions the current one ends: the event was about the current one, although another speaks after it.

@@ -307,7 +307,7 @@ fn problem_schema() -> Value {
     let text = json!({"type": "string"});
     json!({
         "type": "object",
-        "description": "An error by RFC 9457. Further members say more, such as field or missing.",
+        "description": "An error by RFC 9457. Further members say more, such as field, reason or missing.",
         "required": ["type", "title", "status", "code", "detail", "request_id"],
         "properties": {
             "type": text, "title": text, "status": {"type": "integer"}, "detail": text, "request_id": text,

@@ -21,11 +21,17 @@ pub(crate) struct StateChange<'a> {
     pub(crate) transition: Transition,
     pub(crate) version: i64,
     pub(crate) subscription: Option<&'a str>,
-    pub(crate) event_id: &'a str,
-    pub(crate) event_type: &'a str,
-    pub(crate) created: DateTime<Utc>,
+    pub(crate) cause: Cause<'a>,
     pub(crate) decided_at: DateTime<Utc>,
     pub(crate) traceparent: Option<&'a str>,
+}
+
+/// What changed a state: an event, a look at Stripe, or a registration of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cause<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) created: DateTime<Utc>,
 }
 
 /// Consumers recognise a repeat, and restore the order, by client and version.
@@ -38,7 +44,7 @@ pub(crate) fn state_changed(change: &StateChange<'_>) -> NewOutboxRow {
         "to": change.transition.to.as_str(),
         "version": change.version,
         "stripe_subscription_id": change.subscription,
-        "cause": {"event_id": change.event_id, "type": change.event_type, "created": change.created.timestamp()},
+        "cause": {"event_id": change.cause.id, "type": change.cause.kind, "created": change.cause.created.timestamp()},
         "decided_at": change.decided_at.to_rfc3339(),
     });
     NewOutboxRow {

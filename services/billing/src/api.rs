@@ -174,14 +174,7 @@ pub(crate) fn put_client() -> Operation {
         .body(Always, request.named("ClientRegistration"))
         .answer(200, "The client was known.", client())
         .answer(201, "The client is new.", client())
-        .problem(
-            409,
-            &[
-                "client_of_another_organization",
-                "customer_of_another_client",
-                "checkout_session_of_another_client",
-            ],
-        )
+        .problem(409, &["conflict"])
         .problem(415, &["unsupported_media_type"])
 }
 

@@ -172,7 +172,7 @@ fn why(client: &ClientRow, heard: Option<&(&SubscriptionId, Word)>) -> String {
             word.voice.as_str(),
             word.basis.as_str()
         ),
-        // The contract was changed since the last event, or the graph has no such step.
+        // The graph has no such step.
         Some((id, word)) => format!(
             "{state}; subscription {id} asks for {}, which its next event decides.",
             word.state
@@ -186,8 +186,13 @@ fn time(seconds: i64) -> Option<DateTime<Utc>> {
 
 impl SubscriptionWord {
     fn of(id: &SubscriptionId, known: Option<&Subscription>, word: Option<&Word>, speaks: bool) -> Self {
-        let snapshots = known.and_then(|known| known.snapshots.as_ref());
-        let snapshot = snapshots.and_then(Snapshots::read).map(|reading| reading.snapshot);
+        let registers = known.map(|known| [&known.snapshots, &known.at_other_prices]);
+        let snapshot_at = registers
+            .into_iter()
+            .flatten()
+            .flatten()
+            .max_by_key(|register| (register.rank(), register.at()));
+        let snapshot = known.and_then(Subscription::condition).map(|condition| condition.now);
         let evidence = known.map(|known| known.evidence).unwrap_or_default();
         let seconds = |at: Option<domain::time::UnixSeconds>| at.and_then(|at| time(at.0));
         Self {
@@ -197,7 +202,7 @@ impl SubscriptionWord {
             state: word.map(|word| word.state.as_str()),
             basis: word.map(|word| word.basis.as_str()),
             status: snapshot.map(|snapshot| snapshot.status.as_str()),
-            snapshot_at: seconds(snapshots.map(Snapshots::at)),
+            snapshot_at: seconds(snapshot_at.map(Snapshots::at)),
             since: seconds(word.map(|word| word.since)),
             current_period_end: seconds(snapshot.and_then(|snapshot| snapshot.current_period_end)),
             price: snapshot.and_then(|snapshot| snapshot.price.as_ref().map(ToString::to_string)),

@@ -10,12 +10,14 @@ use db::billing::decisions::{DecisionRow, list_timeline};
 use db::billing::registration::{Agreed, Registered, Registration};
 use db::{Database, DbError, tenancy};
 use domain::billing::contract::PaymentSource;
+use domain::billing::decision::Transition;
 use domain::billing::state::ClientState;
 use domain::ids::{self, OrgId};
 use domain::money::Currency;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, Role};
+use service_kit::clock::Clock;
 use service_kit::http::{Place, Routes};
 use service_kit::problem::Problem;
 use tokio::sync::Notify;
@@ -33,7 +35,8 @@ const MAX_PAGE: i64 = 200;
 pub(crate) struct Desk {
     pub(crate) database: Database,
     pub(crate) authenticator: Authenticator,
-    /// Wakes the relay after a registration that released events.
+    pub(crate) clock: Clock,
+    /// Wakes the relay after a registration that released events or changed a state.
     pub(crate) nudge: Arc<Notify>,
 }
 
@@ -62,7 +65,7 @@ async fn put_client(
     caller.require_service()?;
     let client = valid_client(&path)?;
     let request = ClientRequest::read(&body)?;
-    let done = register(&desk.database, &request.registration(&client))
+    let done = register(&desk.database, &request.registration(&client), desk.clock.now())
         .await
         .map_err(|error| refusal(&error, &client))?;
     if done.released > 0 {
@@ -71,6 +74,11 @@ async fn put_client(
             released = done.released,
             "events that waited for this client are decided now"
         );
+    }
+    if let Some(Transition { from, to }) = done.changed {
+        tracing::info!(client_id = client, %from, %to, "what is agreed now changes the state");
+    }
+    if done.released > 0 || done.changed.is_some() {
         desk.nudge.notify_one();
     }
     let status = if done.is_new {
@@ -254,7 +262,7 @@ fn invalid(field: &str, detail: &str) -> Problem {
 }
 
 fn refusal(error: &RegisterError, client: &str) -> Problem {
-    let conflict = |code: &'static str, detail: String| Problem::conflict(code, detail);
+    let conflict = |reason: &'static str, detail: String| Problem::conflict("conflict", detail).with("reason", reason);
     match error {
         RegisterError::Database(error) => database_problem(error),
         RegisterError::Conflict(Registered::OtherOrganization) => conflict(

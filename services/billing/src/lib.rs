@@ -166,10 +166,11 @@ impl Billing {
             work.spawn(refresher.run(stop.clone()));
         }
         work.spawn(relay_outbox(relay, database.clone(), stop.clone()));
-        let authenticator = Authenticator::new(&config.token_keys, clock, stop);
+        let authenticator = Authenticator::new(&config.token_keys, clock.clone(), stop);
         let desk = Arc::new(Desk {
             database: database.clone(),
             authenticator,
+            clock,
             nudge,
         });
         Ok(Self {

@@ -142,6 +142,7 @@ impl Refresher {
         };
         let at = observed_at(answered, None);
         if at <= undecided.at {
+            self.leave_alone(id);
             return Ok(false);
         }
         let content = of_subscription(&view, at);

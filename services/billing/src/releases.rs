@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::announcement;
 
-/// Events that one transaction sends back, whose bodies are in memory together.
+/// Events that one transaction sends back at most; their bodies, which are in memory together, have a bound of their own.
 pub(crate) const AT_ONCE: i64 = 500;
 const INTERVAL: Duration = Duration::from_secs(2);
 

@@ -11,7 +11,7 @@ mod support;
 use domain::billing::authority::Binding;
 use serde_json::{Value, json};
 use support::events::{Payer, T0, naming};
-use support::{SOON, World, in_own_world, in_shared_world};
+use support::{Event, SOON, World, in_own_world, in_shared_world};
 use testkit::eventually;
 
 /// Registers a client of any payment source, without a customer.
@@ -259,73 +259,105 @@ fn a_registered_checkout_session_binds_without_metadata_in_either_order() {
     });
 }
 
+/// A checkout that is complete and brought no money: a trial or a full discount, or money that is on its way for days.
+fn unpaid(payer: &Payer, session: &str, status: &str, named: Option<&str>) -> Event {
+    let amount = if status == "unpaid" { 4900 } else { 0 };
+    payer
+        .checkout(T0, session, named)
+        .with_object(json!({"payment_status": status, "amount_total": amount}))
+}
+
 #[test]
-fn another_price_or_currency_than_agreed_is_refused_and_told() {
-    in_own_world(Binding::FirstUse, async |world| {
-        let payer = Payer::new("priced");
-        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
-            "contracted_price_id": "price_1", "contracted_currency": "EUR"});
-        assert_eq!(world.put(&payer.client, &body).await.0, 201);
-        let price = |id: &str, currency: &str| json!({"currency": currency, "items": {"data": [{"id": "si_1", "price": {"id": id, "currency": currency}}]}});
-        let active = |at| payer.subscription("updated", at, "active");
-        world.decide(&active(T0).with_object(price("price_2", "eur"))).await;
-        world.decide(&active(T0 + 1).with_object(price("price_1", "usd"))).await;
-        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING");
-        for decision in world.timeline(&payer.client).await {
-            assert_eq!(decision.short(), "rejected/authority/price_not_contracted");
+fn a_checkout_without_a_payment_binds_as_a_paid_one_and_activates_nobody() {
+    in_shared_world(async |world| {
+        for status in ["no_payment_required", "unpaid"] {
+            for by_session in [true, false] {
+                for checkout_first in [true, false] {
+                    let payer = Payer::new("trial");
+                    let session = format!("cs_{}", payer.client);
+                    let registered = by_session.then_some(&session);
+                    let body =
+                        json!({"org_id": "org_1", "payment_source": "STRIPE", "checkout_session_id": registered});
+                    assert_eq!(world.put(&payer.client, &body).await.0, 201);
+                    let named = (!by_session).then_some(payer.client.as_str());
+                    let bought = unpaid(&payer, &session, status, named);
+                    let started = payer.subscription("created", T0, "trialing");
+                    if checkout_first {
+                        world.decide(&bought).await;
+                        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING", "{status}");
+                    } else {
+                        assert_eq!(world.decide(&started).await.reason, "customer_unknown");
+                        world.decide(&bought).await;
+                    }
+                    if checkout_first {
+                        world.decide(&started).await;
+                    }
+                    assert_eq!(world.decided(&started.id).await.outcome, "applied");
+                    assert_eq!(world.state(&payer.client).await, "TRIAL_ACTIVE", "{status}");
+                    let row = world.row(&bought.id).await;
+                    let reason = if status == "unpaid" {
+                        "checkout_not_paid"
+                    } else {
+                        "zero_amount"
+                    };
+                    assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("ignored", reason));
+                    let bound_by = if by_session { "checkout_session" } else { "metadata" };
+                    let bound = format!("client_id = '{}' AND bound_by = '{bound_by}'", payer.client);
+                    assert_eq!(world.count("billing_customers", &bound).await, 1);
+                    let paid = format!("client_id = '{}'", payer.client);
+                    assert_eq!(world.count("billing_payments", &paid).await, 0);
+                }
+            }
         }
-        world.decide(&active(T0 - 1).with_object(price("price_1", "eur"))).await;
-        assert_eq!(
-            world.state(&payer.client).await,
-            "ACTIVE",
-            "what was refused left nothing behind"
-        );
-        let alerts = alerts(&world).await;
-        assert_eq!(alerts.len(), 2);
-        assert_eq!(alerts[0]["key"], format!("plan_application:{}", payer.client));
     });
 }
 
 #[test]
-fn the_agreed_price_may_be_any_item_of_the_subscription() {
+fn a_checkout_without_a_payment_that_claims_somebody_else_is_told() {
     in_own_world(Binding::FirstUse, async |world| {
-        let payer = Payer::new("several");
-        let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
-            "contracted_price_id": "price_1"});
-        assert_eq!(world.put(&payer.client, &body).await.0, 201);
-        let items = |prices: &[&str]| {
-            let item = |price: &&str| json!({"id": format!("si_{price}"), "price": {"id": price, "currency": "eur"}});
-            json!({"items": {"data": prices.iter().map(item).collect::<Vec<_>>()}})
-        };
-        let with = |at, prices: &[&str]| payer.subscription("updated", at, "active").with_object(items(prices));
-        let without_it = world.decide(&with(T0, &["price_seat", "price_support"])).await;
-        assert_eq!(without_it.reason, "price_not_contracted");
-        let second = world.decide(&with(T0 + 1, &["price_seat", "price_1"])).await;
-        assert_eq!(second.outcome, "applied");
-        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        for status in ["no_payment_required", "unpaid"] {
+            let (free, payer, stranger, neighbour) = (
+                Payer::new("free"),
+                Payer::new("payer"),
+                Payer::new("stranger"),
+                Payer::new("neighbour"),
+            );
+            register_as(&world, &free.client, "NONE").await;
+            world.register(&payer.client, None).await;
+            world.register(&neighbour.client, Some(&neighbour.customer)).await;
+            for (by, of, reason) in [
+                (&stranger, &free, "payment_source_is_not_stripe"),
+                (&neighbour, &payer, "customer_of_another_client"),
+            ] {
+                let session = format!("cs_{}", by.client);
+                let row = world.decide(&unpaid(by, &session, status, Some(&of.client))).await;
+                assert_eq!((row.outcome.as_str(), row.reason.as_str()), ("rejected", reason));
+                let alerts = alerts(&world).await;
+                assert_eq!(alerts.len(), 1, "{alerts:?}");
+                assert_eq!(alerts[0]["key"], format!("spoofed_metadata:{}", of.client));
+            }
+        }
     });
 }
 
+/// What came with no money may bind nothing that is known to be another client's.
 #[test]
-fn a_price_that_is_agreed_no_more_is_taken_out_by_null_and_what_it_refused_is_decided_again() {
-    in_own_world(Binding::FirstUse, async |world| {
-        let payer = Payer::new("released");
-        let contract = |price: Value| {
-            json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
-                "contracted_price_id": price})
+fn a_trial_checkout_of_another_clients_subscription_binds_nobody() {
+    in_shared_world(async |world| {
+        let (owner, thief) = (Payer::new("owner"), Payer::new("thief"));
+        world.register(&owner.client, Some(&owner.customer)).await;
+        world.register(&thief.client, None).await;
+        world.decide(&owner.subscription("created", T0, "trialing")).await;
+        let stolen = Payer {
+            subscription: owner.subscription.clone(),
+            ..thief.clone()
         };
-        assert_eq!(world.put(&payer.client, &contract(json!("price_2"))).await.0, 201);
-        let event = payer.subscription("updated", T0, "active");
-        assert_eq!(world.decide(&event).await.reason, "price_not_contracted");
-        world.register(&payer.client, None).await;
-        assert_eq!(
-            world.client(&payer.client).await["contracted_price_id"],
-            "price_2",
-            "absent: as before"
-        );
-        let (status, body) = world.put(&payer.client, &contract(Value::Null)).await;
-        assert_eq!((status, &body["contracted_price_id"]), (200, &Value::Null));
-        testkit::eventually(SOON, || async { world.state(&payer.client).await == "ACTIVE" }).await;
+        let session = format!("cs_{}", thief.client);
+        let row = world
+            .decide(&unpaid(&stolen, &session, "no_payment_required", Some(&thief.client)))
+            .await;
+        assert_eq!(row.reason, "subscription_of_another_client");
+        assert_eq!(world.client(&thief.client).await["stripe_customer_id"], Value::Null);
     });
 }
 

@@ -167,6 +167,15 @@ fn unreadable(payer: &Payer) -> Vec<(Event, &'static str)> {
             invoice().with_object(json!({"currency": null})),
             "invoice.currency is missing",
         ),
+        // As a version would show it that has found another place for the subscription.
+        (
+            invoice().with_object(json!({"parent": null})),
+            "invoice.subscription is missing",
+        ),
+        (
+            invoice().with_object(json!({"parent": null, "billing_reason": "subscription_renewed_in_another_way"})),
+            "invoice.subscription is missing",
+        ),
         (
             checkout().with_object(json!({"customer": null})),
             "checkout_session.customer is missing",
@@ -406,7 +415,7 @@ fn what_is_not_billings_is_archived_and_ignored_by_name() {
             (
                 payer
                     .invoice("paid", T0, "in_ignored")
-                    .with_object(json!({"parent": null, "customer": null})),
+                    .with_object(json!({"parent": null, "customer": null, "billing_reason": "manual"})),
                 "invoice_without_subscription",
             ),
         ];

@@ -8,6 +8,9 @@
 
 mod support;
 
+use db::billing::owners::customer_name;
+use db::billing::waiting::{release_waiting_events_in_txn, take_released_events_in_txn};
+use db::{Database, DatabaseConfig, DbError, in_txn};
 use domain::billing::authority::Binding;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -230,5 +233,40 @@ fn more_events_than_are_sent_back_at_once_are_all_decided_and_none_counts_as_ano
         world.register(&payer.client, Some(&payer.customer)).await;
         testkit::eventually(SOON, || async { with("decided").await == 1_100 }).await;
         assert_eq!(world.count("billing_events", "deliveries <> 1").await, 0);
+    });
+}
+
+/// Ten bodies of nearly a mebibyte are more than one transaction sends back; the others follow.
+#[test]
+fn what_waited_is_sent_back_as_many_bodies_at_a_time_as_fit_into_memory() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("large");
+        let filler = "x".repeat(900_000);
+        let events: Vec<Event> = (0..10)
+            .map(|number| {
+                payer
+                    .invoice("paid", T0 + number * 100, &format!("in_large_{number}"))
+                    .with_object(json!({"description": filler}))
+            })
+            .collect();
+        for event in &events {
+            assert_eq!(world.decide(event).await.status, "waiting");
+        }
+        let database = Database::open(&DatabaseConfig::new(world.db.service_url().into(), "test")).unwrap();
+        let names = &[customer_name(&payer.customer)];
+        let taken = database.transact(|txn| {
+            in_txn(async move {
+                assert_eq!(release_waiting_events_in_txn(txn, names).await?, 10);
+                let mut taken = Vec::new();
+                loop {
+                    let some = take_released_events_in_txn(txn, 500).await?;
+                    if some.is_empty() {
+                        return Ok::<_, DbError>(taken);
+                    }
+                    taken.push(some.len());
+                }
+            })
+        });
+        assert_eq!(taken.await.unwrap(), [9, 1]);
     });
 }

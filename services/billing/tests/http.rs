@@ -166,6 +166,23 @@ fn a_registration_is_new_once_and_keeps_what_it_is_not_told() {
 }
 
 #[test]
+fn the_customer_that_was_added_last_is_shown_however_often_an_earlier_one_is_registered_again() {
+    in_shared_world(async |world| {
+        let payer = Payer::new("customers");
+        let (first, second) = (payer.customer.clone(), payer.with_customer("second").customer);
+        for (customer, shown) in [
+            (Some(&first), &first),
+            (Some(&second), &second),
+            (Some(&first), &second),
+            (None, &second),
+        ] {
+            world.register(&payer.client, customer.map(String::as_str)).await;
+            assert_eq!(world.client(&payer.client).await["stripe_customer_id"], shown.as_str());
+        }
+    });
+}
+
+#[test]
 fn what_belongs_to_another_is_409_and_nothing_of_it_stays() {
     in_shared_world(async |world| {
         let (owner, other) = (Payer::new("owner"), Payer::new("other"));
@@ -196,7 +213,9 @@ fn what_belongs_to_another_is_409_and_nothing_of_it_stays() {
             ),
         ];
         for (client, body, reason) in cases {
-            assert_eq!(code(&world.put(client, &body).await), (409, reason));
+            let answer = world.put(client, &body).await;
+            assert_eq!(code(&answer), (409, "conflict"));
+            assert_eq!(answer.1["reason"], reason);
         }
         assert_eq!(world.get(&format!("/api/clients/{}", other.client)).await.0, 404);
         assert_eq!(world.client(&owner.client).await, before);

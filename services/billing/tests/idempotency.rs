@@ -74,6 +74,99 @@ fn repeats_of_events_that_wait_or_are_parked_only_add_to_the_count() {
     });
 }
 
+/// Scenario of a wrong `STRIPE_LIVEMODE`: what it held off is decided when it comes again under the right one.
+#[test]
+fn what_was_ignored_for_a_wrong_mode_is_applied_by_a_replay_under_the_right_one() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("mode");
+        world.register(&payer.client, Some(&payer.customer)).await;
+        let live = |event: Event| event.with(json!({"livemode": true}));
+        let started = live(payer.subscription("created", T0, "active"));
+        let other = live(Payer::new("elsewhere").subscription("created", T0, "active"));
+        for event in [&started, &other] {
+            for times in 1..=3 {
+                world.send(event).await;
+                testkit::eventually(SOON, || async {
+                    world.find(&event.id).await.is_some_and(|row| row.deliveries == times)
+                })
+                .await;
+            }
+            assert_eq!(world.row(&event.id).await.reason, "livemode_mismatch");
+            let told = format!("event_id = '{}'", event.id);
+            assert_eq!(world.count("billing_decisions", &told).await, 1, "told once");
+        }
+        assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING");
+
+        world.restart_in_live_mode().await;
+        for event in [&started, &other] {
+            world.send(event).await;
+        }
+        testkit::eventually(SOON, || async { world.row(&started.id).await.outcome == "applied" }).await;
+        testkit::eventually(SOON, || async { world.row(&other.id).await.status == "waiting" }).await;
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        // From now on it is decided for good.
+        world.send(&started).await;
+        testkit::eventually(SOON, || async { world.row(&started.id).await.deliveries == 5 }).await;
+        assert_eq!(world.client(&payer.client).await["version"], 1);
+    });
+}
+
+#[test]
+fn a_delivery_to_the_wrong_endpoint_holds_off_none_to_the_right_one_before_after_or_beside_it() {
+    in_shared_world(async |world| {
+        let amiss = |event: &Event| Event {
+            endpoint: "connect",
+            ..event.clone()
+        };
+        let endpoint = async |event: &Event| -> String {
+            let sql = "SELECT endpoint FROM billing_events WHERE stripe_event_id = $1";
+            world.sql.query_one(sql, &[&event.id]).await.unwrap().get(0)
+        };
+        // Before it.
+        let payer = Payer::new("endpoint");
+        world.register(&payer.client, Some(&payer.customer)).await;
+        let event = payer.subscription("created", T0, "active");
+        assert_eq!(world.decide_direct(&amiss(&event)).await.reason, "connected_account");
+        assert_eq!(endpoint(&event).await, "connect");
+        world.send(&event).await;
+        testkit::eventually(SOON, || async { world.row(&event.id).await.outcome == "applied" }).await;
+        assert_eq!(
+            (
+                endpoint(&event).await.as_str(),
+                world.state(&payer.client).await.as_str()
+            ),
+            ("platform", "ACTIVE")
+        );
+        // After it, while it waits.
+        let late = Payer::new("endpoint_late");
+        let event = late.subscription("created", T0, "active");
+        assert_eq!(world.decide(&event).await.status, "waiting");
+        world.publish(amiss(&event).direct()).await;
+        testkit::eventually(SOON, || async { world.row(&event.id).await.deliveries == 2 }).await;
+        assert_eq!(
+            (
+                world.row(&event.id).await.status.as_str(),
+                endpoint(&event).await.as_str()
+            ),
+            ("waiting", "platform")
+        );
+        world.register(&late.client, Some(&late.customer)).await;
+        assert_eq!(world.decided(&event.id).await.outcome, "applied");
+        // Beside it, in one batch or in several.
+        let beside = Payer::new("endpoint_beside");
+        world.register(&beside.client, Some(&beside.customer)).await;
+        for at in 0..20 {
+            let event = beside.invoice("paid", T0 + at * 100, &format!("in_{at}_{}", beside.client));
+            tokio::join!(world.publish(amiss(&event).direct()), world.publish(event.direct()));
+            testkit::eventually(SOON, || async {
+                world.find(&event.id).await.is_some_and(|row| row.deliveries == 2)
+            })
+            .await;
+            assert_eq!(world.row(&event.id).await.outcome, "applied");
+        }
+    });
+}
+
 /// One client's true history: it starts, renews, fails, recovers, pauses, upgrades, cancels, by chance.
 fn history(payer: &Payer, random: &mut StdRng) -> Vec<Event> {
     let mut events = vec![payer.checkout(T0, &format!("cs_{}", payer.client), None)];

@@ -169,7 +169,7 @@ fn the_window_never_swallows_an_unrelated_invoice() {
         world.decide(&payer.checkout(T0, "cs_window", None)).await;
         let one_off = payer
             .invoice("paid", T0 + 1, "in_one_off")
-            .with_object(json!({"parent": null}));
+            .with_object(json!({"parent": null, "billing_reason": "manual"}));
         let row = world.decide(&one_off).await;
         assert_eq!(
             (row.outcome.as_str(), row.reason.as_str()),

@@ -95,6 +95,13 @@ fn the_guards_hold_for_thin_events_too() {
             ..of_an_account
         };
         assert_eq!(world.decide(&of_an_account).await.reason, "connected_account");
+
+        let live = thin("customer.subscription.updated", "subscription", &url);
+        let live = Event {
+            body: live.body.replace("\"livemode\":false", "\"livemode\":true"),
+            ..live
+        };
+        assert_eq!(world.decide(&live).await.reason, "livemode_mismatch");
     });
 }
 
@@ -149,6 +156,34 @@ fn an_object_that_cannot_be_read_now_is_read_when_stripe_is_back() {
         assert_eq!(world.state(&payer.client).await, "ACTIVE");
         let alert = &world.alerts(1).await[0];
         assert_eq!(alert["kind"], "stripe_api_failure");
+    });
+}
+
+#[test]
+fn a_thin_event_waits_while_stripe_says_that_it_is_asked_too_often() {
+    in_world_with_stripe(async |world, shop| {
+        let payer = owner(&world, &shop).await;
+        shop.fault(
+            &json!({"path": "/v1/subscriptions", "method": "GET", "kind": 429, "reason": "global-rate", "times": 3}),
+        )
+        .await;
+        let event = thin(
+            "customer.subscription.updated",
+            "subscription",
+            &subscription_url(&shop),
+        );
+        let row = world.decide(&event).await;
+        assert_eq!(
+            (row.outcome.as_str(), row.reason.as_str()),
+            ("waiting", "object_not_read")
+        );
+        assert_eq!(world.decided(&event.id).await.outcome, "applied");
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        assert_eq!(world.broker.ready("billing.events.parked").await, Some(0));
+        assert_eq!(
+            world.alerts(1).await[0]["key"],
+            "stripe_api_failure:billing/rate_limited"
+        );
     });
 }
 

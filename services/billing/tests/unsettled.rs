@@ -12,16 +12,18 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
+use service_kit::clock::Clock;
 use stripe_gateway::client::{ApiBase, ClientConfig};
-use support::events::{Payer, T0};
-use support::in_world_that_reads_from;
+use support::events::{Payer, T0, merge};
+use support::{Event, in_world_that_reads_from, unique};
 
-/// What Stripe answers, whatever it is asked, and when it was asked.
+/// What Stripe answers of any subscription, and when it was asked for the one that is watched.
 #[derive(Clone)]
 struct Stub {
     answer: Value,
+    watched: String,
     asked: Arc<Mutex<Vec<Instant>>>,
 }
 
@@ -40,25 +42,37 @@ impl Stub {
     }
 }
 
-async fn answer(stub: web::Data<Stub>) -> HttpResponse {
-    stub.asked.lock().unwrap().push(Instant::now());
-    HttpResponse::Ok().json(&stub.answer)
+async fn answer(stub: web::Data<Stub>, request: HttpRequest) -> HttpResponse {
+    let id = request.path().rsplit('/').next().unwrap().to_owned();
+    if id == stub.watched {
+        stub.asked.lock().unwrap().push(Instant::now());
+    }
+    let of = json!({"id": id, "customer": id.replacen("sub_", "cus_", 1)});
+    HttpResponse::Ok().json(merge(stub.answer.clone(), of))
 }
 
-/// Two states of one second at the agreed price, and by now another price: what is read may not speak for the client (BIL-13).
-#[test]
-fn a_tie_that_stays_open_because_the_price_has_changed_is_read_ever_more_rarely() {
-    let payer = Payer::new("unsettled");
-    let active = payer.subscription("updated", T0, "active");
+/// Two states of one second.
+fn tie(payer: &Payer, at: i64) -> [Event; 2] {
+    let active = payer.subscription("updated", at, "active");
     let paused = active
-        .with(json!({"id": "evt_unsettled_paused"}))
+        .with(json!({"id": unique("evt_paused")}))
         .with_object(json!({"pause_collection": {"behavior": "void"}}));
+    [active, paused]
+}
+
+/// Two states of one second at the agreed price, and by now another price: what is read says how things are, and takes nobody up (BIL-13).
+#[test]
+fn a_tie_is_settled_by_reading_also_where_the_price_has_changed() {
+    let payer = Payer::new("unsettled");
+    let [active, paused] = tie(&payer, T0);
     let mut now: Value = serde_json::from_str(&active.body).unwrap();
     let mut now = now["data"]["object"].take();
     now["items"]["data"][0]["price"]["id"] = json!("price_2");
+    now["status"] = json!("past_due");
     let asked = Arc::new(Mutex::new(Vec::new()));
     let stub = Stub {
         answer: now,
+        watched: payer.subscription.clone(),
         asked: Arc::clone(&asked),
     };
     in_world_that_reads_from(
@@ -70,10 +84,46 @@ fn a_tie_that_stays_open_because_the_price_has_changed_is_read_ever_more_rarely(
             });
             assert_eq!(world.put(&payer.client, &contract).await.0, 201);
             world.send_all([&active, &paused]).await;
-            testkit::eventually(testkit::PATIENCE, || async { asked.lock().unwrap().len() >= 4 }).await;
+            testkit::eventually(testkit::PATIENCE, || async {
+                world.state(&payer.client).await == "PAST_DUE"
+            })
+            .await;
+            assert_eq!(world.count("billing_subscriptions", "undecided").await, 0);
+            assert_eq!(asked.lock().unwrap().len(), 1);
+        },
+    );
+}
+
+/// What is read speaks for the second in which Stripe answered, and never for one that is still to come.
+#[test]
+fn a_tie_stamped_in_the_future_is_read_ever_more_rarely_while_others_are_settled() {
+    let payer = Payer::new("ahead");
+    let [active, paused] = tie(&payer, Clock::System.unix_seconds() + 86_400);
+    let mut now: Value = serde_json::from_str(&paused.body).unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let stub = Stub {
+        answer: now["data"]["object"].take(),
+        watched: payer.subscription.clone(),
+        asked: Arc::clone(&asked),
+    };
+    in_world_that_reads_from(
+        || stub.start(),
+        async |world| {
+            world.register(&payer.client, Some(&payer.customer)).await;
+            world.send_all([&active, &paused]).await;
+            // Each round settles another tie, so that the next one comes soon.
+            while asked.lock().unwrap().len() < 4 {
+                let other = Payer::new("settled");
+                world.register(&other.client, Some(&other.customer)).await;
+                world.send_all(&tie(&other, T0)).await;
+                testkit::eventually(testkit::PATIENCE, || async {
+                    world.state(&other.client).await == "PAUSED"
+                })
+                .await;
+            }
             let asked = asked.lock().unwrap().clone();
             let pauses: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            assert!(pauses[2] > 2 * pauses[0], "it is asked without end: {pauses:?}");
+            assert!(pauses[2] > 2 * pauses[0], "it is asked in every round: {pauses:?}");
             assert_eq!(
                 world.state(&payer.client).await,
                 "ACTIVE",

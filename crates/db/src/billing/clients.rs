@@ -1,11 +1,16 @@
 //! Clients: locked and loaded for a batch, written back, and found for an answer.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
+use domain::billing::client::Client;
 use domain::billing::contract::{Contract, PaymentSource};
+use domain::billing::register::Subscription;
 use domain::billing::state::ClientState;
 use domain::ids::{ClientId, PriceId, SubscriptionId};
 use domain::money::Currency;
+use domain::time::UnixSeconds;
 use tokio_postgres::Row;
 
 use super::{corrupt, execute, query};
@@ -110,6 +115,34 @@ impl ClientRow {
             price: self.contracted_price_id.clone(),
             currency: self.contracted_currency,
         }
+    }
+}
+
+impl ClientRow {
+    /// The client as the rules know it, with what is known of its subscriptions.
+    #[must_use]
+    pub fn client(&self, subscriptions: BTreeMap<SubscriptionId, Subscription>) -> Client {
+        Client {
+            contract: self.contract(),
+            state: self.state,
+            version: self.version,
+            speaker: self.stripe_subscription_id.clone(),
+            current_period_end: self.current_period_end.map(|end| UnixSeconds(end.timestamp())),
+            subscriptions,
+        }
+    }
+
+    /// Takes over what was derived. Answers whether anything but the state is another one than before: who speaks, and until when is paid.
+    pub fn take_over(&mut self, client: &Client) -> bool {
+        let current_period_end = client
+            .current_period_end
+            .and_then(|end| DateTime::from_timestamp(end.0, 0));
+        let differs = self.stripe_subscription_id != client.speaker || self.current_period_end != current_period_end;
+        self.state = client.state;
+        self.version = client.version;
+        self.stripe_subscription_id.clone_from(&client.speaker);
+        self.current_period_end = current_period_end;
+        differs
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
+use domain::billing::decision::{Outcome, Reason};
 use tokio_postgres::error::SqlState;
 
 use super::{execute, plan_by_index_in_txn};
@@ -61,11 +62,13 @@ pub struct ReadAgain {
     pub at: DateTime<Utc>,
 }
 
+const DECIDED: &str = "decided";
+
 /// The status that goes with an outcome.
 fn status(outcome: &str) -> &str {
     match outcome {
         "waiting" | "parked" => outcome,
-        _ => "decided",
+        _ => DECIDED,
     }
 }
 
@@ -81,10 +84,23 @@ pub struct KnownEvent {
 }
 
 impl KnownEvent {
-    /// Whether it was decided for good: another message of it is a repeat.
+    /// Whether it was decided for good: another message of it is a repeat. What was ignored for how it came here is not.
     #[must_use]
     pub fn is_decided(&self) -> bool {
-        self.status == "decided"
+        let reason = self.reason.as_deref().and_then(Reason::parse);
+        self.status == DECIDED && !reason.is_some_and(Reason::is_of_a_delivery)
+    }
+
+    /// Whether it waits or is parked.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.status != DECIDED
+    }
+
+    /// Whether this is what it says already.
+    #[must_use]
+    pub fn says(&self, outcome: Outcome, reason: Reason) -> bool {
+        self.status == status(outcome.as_str()) && self.reason.as_deref() == Some(reason.as_str())
     }
 }
 
@@ -138,7 +154,6 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
                        guard, reason, client_id, org_id, waiting_for, deliveries, read_failures, read_again_at)";
     let sorted = sorted(events);
     let columns = Columns::of(&sorted);
-    let endpoints: Vec<&str> = sorted.iter().map(|event| event.endpoint).collect();
     let accounts: Vec<Option<&str>> = sorted.iter().map(|event| event.account).collect();
     let versions: Vec<Option<&str>> = sorted.iter().map(|event| event.api_version).collect();
     let livemodes: Vec<Option<bool>> = sorted.iter().map(|event| event.livemode).collect();
@@ -153,7 +168,7 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.ids,
             &columns.created,
             &kinds,
-            &endpoints,
+            &columns.endpoints,
             &accounts,
             &versions,
             &livemodes,
@@ -178,7 +193,8 @@ pub async fn insert_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
     }
 }
 
-/// Writes a new decision over events that are waiting or parked. Answers how many still were; where that is fewer than were
+/// Writes a new decision over events that are not decided for good ([`KnownEvent::is_decided`]), with the endpoint of the delivery that it
+/// is about. Answers how many still were; where that is fewer than were
 /// given, another consumer has decided them meanwhile and the caller must start over.
 ///
 /// # Errors
@@ -188,15 +204,16 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
                    client_id = u.client_id, org_id = u.org_id, waiting_for = string_to_array(u.waiting_for, ' '), \
                    waiting_customer = substring(u.waiting_for FROM 'customer:([^ ]*)'), \
                    waiting_client = substring(u.waiting_for FROM 'client:([^ ]*)'), deliveries = e.deliveries + u.deliveries, \
-                   read_failures = u.read_failures, read_again_at = u.read_again_at \
+                   read_failures = u.read_failures, read_again_at = u.read_again_at, endpoint = u.endpoint \
                FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-                   $8::text[], $9::text[], $10::int[], $11::int[], $12::timestamptz[]) \
+                   $8::text[], $9::text[], $10::int[], $11::int[], $12::timestamptz[], $13::text[]) \
                    AS u (id, created, status, outcome, guard, reason, client_id, org_id, waiting_for, deliveries, \
-                       read_failures, read_again_at) \
+                       read_failures, read_again_at, endpoint) \
                WHERE e.stripe_event_id = ANY ($1) AND e.created = ANY ($2) AND e.consumer = 'billing' \
                    AND e.stripe_event_id = u.id AND e.created = u.created \
-                   AND e.status <> 'decided'";
+                   AND (e.status <> 'decided' OR e.reason = ANY ($14))";
     let columns = Columns::of(&sorted(events));
+    let of_a_delivery = Reason::OF_A_DELIVERY.map(Reason::as_str);
     lock_events(txn, &columns.ids, &columns.created).await?;
     execute(
         txn,
@@ -215,6 +232,8 @@ pub async fn update_events_in_txn(txn: &Transaction<'_>, events: &[DecidedEvent<
             &columns.deliveries,
             &columns.read_failures,
             &columns.read_again_at,
+            &columns.endpoints,
+            &of_a_delivery.as_slice(),
         ],
     )
     .await
@@ -259,6 +278,7 @@ fn sorted<'e, 'a>(events: &'e [DecidedEvent<'a>]) -> Vec<&'e DecidedEvent<'a>> {
 struct Columns<'a> {
     ids: Vec<&'a str>,
     created: Vec<DateTime<Utc>>,
+    endpoints: Vec<&'a str>,
     statuses: Vec<&'a str>,
     outcomes: Vec<&'a str>,
     guards: Vec<Option<&'a str>>,
@@ -276,6 +296,7 @@ impl<'a> Columns<'a> {
         Self {
             ids: events.iter().map(|event| event.event_id).collect(),
             created: events.iter().map(|event| event.created).collect(),
+            endpoints: events.iter().map(|event| event.endpoint).collect(),
             statuses: events.iter().map(|event| status(event.outcome)).collect(),
             outcomes: events.iter().map(|event| event.outcome).collect(),
             guards: events.iter().map(|event| event.guard).collect(),

@@ -1,14 +1,39 @@
 //! The observations of a subscription's register as JSON. The domain's types are not serialisable by design; this is their form
-//! in the column `observations`, and nowhere else.
+//! in the columns `observations` and `at_other_prices`, and nowhere else.
 
 use std::collections::BTreeSet;
 
-use domain::billing::subscription::{Before, Observation, Snapshot, Status};
+use domain::billing::subscription::{Before, Observation, Rank, Snapshot, Snapshots, Status};
 use domain::ids::PriceId;
 use domain::money::Currency;
 use domain::time::UnixSeconds;
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio_postgres::types::Json;
+
+/// A register as it is stored in one column.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredRegister {
+    rank: i16,
+    at: i64,
+    observations: Vec<Stored>,
+}
+
+impl StoredRegister {
+    /// For a parameter.
+    pub(super) fn of(register: &Snapshots) -> Json<Self> {
+        Json(Self {
+            rank: register.rank().number(),
+            at: register.at().0,
+            observations: register.tied().iter().map(store).collect(),
+        })
+    }
+
+    /// Reads the column back; `None` when it holds something that this version does not know.
+    pub(super) fn restore(self) -> Option<Snapshots> {
+        let tied = from_json(Json(self.observations))?;
+        Snapshots::restore(Rank::from_number(self.rank)?, UnixSeconds(self.at), tied)
+    }
+}
 
 /// An observation as it is stored.
 #[derive(Debug, Serialize, Deserialize)]

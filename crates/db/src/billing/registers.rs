@@ -5,12 +5,11 @@
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::Transaction;
-use domain::billing::subscription::Snapshots;
 use domain::time::UnixSeconds;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::execute;
-use super::observation_json::{Stored, to_json};
+use super::observation_json::{Stored, StoredRegister, to_json};
 use super::subscriptions::SubscriptionRow;
 use crate::DbError;
 
@@ -23,11 +22,11 @@ pub async fn update_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
     let sql = "UPDATE billing_subscriptions AS s SET snapshot_rank = u.snapshot_rank, snapshot_at = u.snapshot_at, \
                    observations = u.observations, status = u.status, price_id = u.price_id, \
                    current_period_end = u.current_period_end, first_paid_at = u.first_paid_at, last_paid_at = u.last_paid_at, \
-                   last_failed_at = u.last_failed_at, undecided = u.undecided, updated_at = now() \
+                   last_failed_at = u.last_failed_at, undecided = u.undecided, at_other_prices = u.at_other_prices, updated_at = now() \
                FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[], \
-                   $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bool[]) \
+                   $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bool[], $13::jsonb[]) \
                    AS u (id, client_id, snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, \
-                       first_paid_at, last_paid_at, last_failed_at, undecided) \
+                       first_paid_at, last_paid_at, last_failed_at, undecided, at_other_prices) \
                WHERE s.stripe_subscription_id = ANY ($1) AND s.stripe_subscription_id = u.id AND s.client_id = u.client_id";
     let sorted = sorted(rows);
     let columns = Columns::of(&sorted);
@@ -43,15 +42,16 @@ pub async fn update_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
 pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[SubscriptionRow]) -> Result<u64, DbError> {
     let sql = "INSERT INTO billing_subscriptions AS s (stripe_subscription_id, client_id, org_id, stripe_customer_id, \
                    snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, first_paid_at, last_paid_at, \
-                   last_failed_at, undecided) \
+                   last_failed_at, undecided, at_other_prices) \
                SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::jsonb[], \
                    $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], \
-                   $14::bool[]) \
+                   $14::bool[], $15::jsonb[]) \
                ON CONFLICT (stripe_subscription_id) DO UPDATE SET snapshot_rank = EXCLUDED.snapshot_rank, \
                    snapshot_at = EXCLUDED.snapshot_at, observations = EXCLUDED.observations, status = EXCLUDED.status, \
                    price_id = EXCLUDED.price_id, current_period_end = EXCLUDED.current_period_end, \
                    first_paid_at = EXCLUDED.first_paid_at, last_paid_at = EXCLUDED.last_paid_at, \
-                   last_failed_at = EXCLUDED.last_failed_at, undecided = EXCLUDED.undecided, updated_at = now() \
+                   last_failed_at = EXCLUDED.last_failed_at, undecided = EXCLUDED.undecided, at_other_prices = EXCLUDED.at_other_prices, \
+                   updated_at = now() \
                WHERE s.client_id = EXCLUDED.client_id";
     let sorted = sorted(rows);
     let columns = Columns::of(&sorted);
@@ -82,6 +82,7 @@ struct Columns<'a> {
     last: Vec<Option<i64>>,
     failed: Vec<Option<i64>>,
     undecided: Vec<bool>,
+    at_other_prices: Vec<Option<Json<StoredRegister>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -102,13 +103,17 @@ impl<'a> Columns<'a> {
             last: evidence().map(|evidence| seconds(evidence.last_paid())).collect(),
             failed: evidence().map(|evidence| seconds(evidence.last_failed())).collect(),
             undecided: Vec::with_capacity(rows.len()),
+            at_other_prices: rows
+                .iter()
+                .map(|row| row.subscription.at_other_prices.as_ref().map(StoredRegister::of))
+                .collect(),
         };
-        for snapshots in snapshots() {
-            let reading = snapshots.and_then(Snapshots::read);
+        for row in rows {
+            let condition = row.subscription.condition();
             columns
                 .undecided
-                .push(reading.as_ref().is_some_and(|reading| reading.undecided));
-            let snapshot = reading.map(|reading| reading.snapshot);
+                .push(condition.is_some_and(|condition| condition.undecided));
+            let snapshot = condition.map(|condition| condition.now);
             columns.statuses.push(snapshot.map(|snapshot| snapshot.status.as_str()));
             columns
                 .prices
@@ -122,7 +127,7 @@ impl<'a> Columns<'a> {
     }
 
     /// What is known of the subscriptions, in the order in which both statements have it.
-    fn said(&self) -> [&(dyn ToSql + Sync); 10] {
+    fn said(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.ranks,
             &self.times,
@@ -134,6 +139,7 @@ impl<'a> Columns<'a> {
             &self.last,
             &self.failed,
             &self.undecided,
+            &self.at_other_prices,
         ]
     }
 }

@@ -109,7 +109,7 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
                    checkout_session_id, contracted_price_id, contracted_currency) \
                VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8) \
                ON CONFLICT (client_id) DO UPDATE SET payment_source = EXCLUDED.payment_source, \
-                   stripe_customer_id = coalesce(EXCLUDED.stripe_customer_id, c.stripe_customer_id), \
+                   stripe_customer_id = coalesce(c.stripe_customer_id, EXCLUDED.stripe_customer_id), \
                    checkout_session_id = coalesce(EXCLUDED.checkout_session_id, c.checkout_session_id), \
                    contracted_price_id = CASE WHEN $9 THEN EXCLUDED.contracted_price_id ELSE c.contracted_price_id END, \
                    contracted_currency = CASE WHEN $10 THEN EXCLUDED.contracted_currency ELSE c.contracted_currency END, \
@@ -144,7 +144,12 @@ pub async fn register_client_in_txn(txn: &Transaction<'_>, r: &Registration<'_>)
     if let Some(customer) = r.customer {
         let sql = "INSERT INTO billing_customers (stripe_customer_id, client_id, org_id, bound_by) \
                    VALUES ($1, $2, $3, 'registration') ON CONFLICT (stripe_customer_id) DO NOTHING";
-        execute(txn, "register_client", sql, &[&customer, &r.client, &r.org]).await?;
+        let added = execute(txn, "register_client", sql, &[&customer, &r.client, &r.org]).await?;
+        if added > 0 {
+            // The newest is the one that was added last, not the one that was said last.
+            let sql = "UPDATE client_billing SET stripe_customer_id = $2 WHERE client_id = $1";
+            execute(txn, "register_client", sql, &[&r.client, &customer]).await?;
+        }
         let sql = "SELECT 1 FROM billing_customers WHERE stripe_customer_id = $1 AND client_id = $2";
         if query(txn, "register_client", sql, &[&customer, &r.client])
             .await?

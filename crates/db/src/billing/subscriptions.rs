@@ -12,7 +12,7 @@ use domain::time::UnixSeconds;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use super::observation_json::{Stored, from_json};
+use super::observation_json::{Stored, StoredRegister, from_json};
 use super::{corrupt, execute, query};
 use crate::DbError;
 use crate::error::During as _;
@@ -54,7 +54,7 @@ pub async fn load_subscriptions_in_txn(
 async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = format!(
         "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-             first_paid_at, last_paid_at, last_failed_at \
+             first_paid_at, last_paid_at, last_failed_at, at_other_prices \
          FROM billing_subscriptions WHERE {condition}"
     );
     query(txn, "load_subscriptions", &sql, &[&keys])
@@ -70,7 +70,7 @@ async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Re
 /// When the database does not answer or a row cannot be read.
 pub async fn list_subscriptions(conn: &impl GenericClient, client: &str) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-                   first_paid_at, last_paid_at, last_failed_at \
+                   first_paid_at, last_paid_at, last_failed_at, at_other_prices \
                FROM billing_subscriptions WHERE client_id = $1 ORDER BY stripe_subscription_id";
     let rows = conn.query(sql, &[&client]).await.during("list_subscriptions")?;
     rows.iter().map(read_subscription).collect()
@@ -91,6 +91,9 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
         (None, None, None) => None,
         (_, _, _) => return Err(corrupt("snapshot_rank")),
     };
+    let others: Option<Json<StoredRegister>> =
+        row.try_get("at_other_prices").map_err(|_| corrupt("at_other_prices"))?;
+    let others = others.map(|Json(stored)| stored.restore().ok_or_else(|| corrupt("at_other_prices")));
     let seconds = |column: &str| row.get::<_, Option<i64>>(column).map(UnixSeconds);
     Ok(SubscriptionRow {
         id: SubscriptionId::parse(id).map_err(|_| corrupt("stripe_subscription_id"))?,
@@ -99,6 +102,7 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
         customer: row.get("stripe_customer_id"),
         subscription: Subscription {
             snapshots,
+            at_other_prices: others.transpose()?,
             evidence: Evidence::restore(
                 seconds("first_paid_at"),
                 seconds("last_paid_at"),
@@ -118,7 +122,8 @@ pub async fn find_undecided(
     limit: i64,
     but_for: &[String],
 ) -> Result<Vec<Undecided>, DbError> {
-    let sql = "SELECT stripe_subscription_id, stripe_customer_id, snapshot_at FROM billing_subscriptions \
+    let sql = "SELECT stripe_subscription_id, stripe_customer_id, greatest(snapshot_at, (at_other_prices ->> 'at')::bigint) \
+               FROM billing_subscriptions \
                WHERE undecided AND NOT stripe_subscription_id = ANY ($2) ORDER BY random() LIMIT $1";
     let rows = conn.query(sql, &[&limit, &but_for]).await.during("find_undecided")?;
     let undecided = |row: &Row| {

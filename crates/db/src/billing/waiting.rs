@@ -7,8 +7,8 @@ use tokio_postgres::types::ToSql;
 
 use super::owners::{CHARGE_PREFIX, CLIENT_PREFIX, CUSTOMER_PREFIX, OBJECT_PREFIX, charge_name, client_name};
 use super::{execute, plan_by_index_in_txn, query};
-use crate::DbError;
 use crate::error::During as _;
+use crate::{BODIES_AT_ONCE, DbError};
 
 /// An event that waited, to be decided again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,21 +48,26 @@ pub async fn release_waiting_events_in_txn(txn: &Transaction<'_>, names: &[Strin
     execute(txn, "release_waiting_events", sql, &[&names, &customers, &clients]).await
 }
 
-/// Takes events that were released, at most `limit`, oldest first, to be sent back: each once, until it has been looked at again.
+/// Takes events that were released, at most `limit` and as many as fit into [`BODIES_AT_ONCE`], but always one, oldest first, to be sent back: each once, until it has been looked at again.
 ///
 /// # Errors
 /// When the database does not answer.
 pub async fn take_released_events_in_txn(txn: &Transaction<'_>, limit: i64) -> Result<Vec<WaitingEvent>, DbError> {
-    let sql = "WITH taken AS ( \
+    let sql = "WITH locked AS ( \
+                   SELECT stripe_event_id, created, octet_length(payload)::bigint AS size FROM billing_events \
+                   WHERE consumer = 'billing' AND status = 'waiting' AND read_again_at = '-infinity' \
+                       AND payload IS NOT NULL ORDER BY created, stripe_event_id LIMIT $1 FOR UPDATE SKIP LOCKED), \
+               summed AS ( \
+                   SELECT stripe_event_id, created, size, sum(size) OVER (ORDER BY created, stripe_event_id) AS total FROM locked), \
+               taken AS ( \
                    UPDATE billing_events AS e SET read_again_at = NULL \
-                   FROM (SELECT stripe_event_id, created FROM billing_events \
-                         WHERE consumer = 'billing' AND status = 'waiting' AND read_again_at = '-infinity' \
-                             AND payload IS NOT NULL ORDER BY created, stripe_event_id LIMIT $1 FOR UPDATE SKIP LOCKED) AS w \
+                   FROM summed AS w \
                    WHERE e.stripe_event_id = w.stripe_event_id AND e.created = w.created AND e.consumer = 'billing' \
+                       AND (w.total <= $2::bigint OR w.total = w.size) \
                    RETURNING e.stripe_event_id, e.created, e.type, e.endpoint, e.received_at, e.payload) \
                SELECT * FROM taken ORDER BY created, stripe_event_id";
     plan_by_index_in_txn(txn).await?;
-    let rows = query(txn, "take_released_events", sql, &[&limit]).await?;
+    let rows = query(txn, "take_released_events", sql, &[&limit, &BODIES_AT_ONCE]).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }
 
@@ -81,8 +86,8 @@ pub async fn find_kinds_waited_for(conn: &impl GenericClient, now: DateTime<Utc>
     Ok(rows.iter().filter_map(|row| row.get(0)).collect())
 }
 
-/// Takes events that wait for an object of this kind and whose time has come, at most `limit`, those that are due longest first, to be
-/// sent back: each once, until it has been looked at again. What the previous version set aside has no time and is due.
+/// Takes events that wait for an object of this kind and whose time has come, at most `limit` and as many as fit into [`BODIES_AT_ONCE`],
+/// but always one, those that are due longest first, to be sent back: each once, until it has been looked at again. What the previous version set aside has no time and is due.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -92,17 +97,23 @@ pub async fn take_events_waiting_for_stripe_in_txn(
     now: DateTime<Utc>,
     limit: i64,
 ) -> Result<Vec<WaitingEvent>, DbError> {
-    let sql = "UPDATE billing_events AS e SET waiting_for = NULL \
-               FROM (SELECT stripe_event_id, created FROM billing_events \
-                     WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND waiting_for IS NOT NULL \
-                         AND (read_again_at IS NULL OR read_again_at <= $4) AND starts_with(waiting_for[1], $3) \
-                         AND payload IS NOT NULL ORDER BY read_again_at NULLS FIRST LIMIT $2 FOR UPDATE SKIP LOCKED) AS w \
+    let sql = "WITH locked AS ( \
+                   SELECT stripe_event_id, created, octet_length(payload)::bigint AS size, read_again_at FROM billing_events \
+                   WHERE consumer = 'billing' AND status = 'waiting' AND reason = $1 AND waiting_for IS NOT NULL \
+                       AND (read_again_at IS NULL OR read_again_at <= $4) AND starts_with(waiting_for[1], $3) \
+                       AND payload IS NOT NULL ORDER BY read_again_at NULLS FIRST LIMIT $2 FOR UPDATE SKIP LOCKED), \
+               summed AS ( \
+                   SELECT stripe_event_id, created, size, \
+                       sum(size) OVER (ORDER BY read_again_at NULLS FIRST, created, stripe_event_id) AS total FROM locked) \
+               UPDATE billing_events AS e SET waiting_for = NULL \
+               FROM summed AS w \
                WHERE e.stripe_event_id = w.stripe_event_id AND e.created = w.created AND e.consumer = 'billing' \
+                   AND (w.total <= $5::bigint OR w.total = w.size) \
                RETURNING e.stripe_event_id, e.created, e.type, e.endpoint, e.received_at, e.payload";
     let reason = Reason::ObjectNotRead.as_str();
     let begins = format!("{OBJECT_PREFIX}{kind}/");
     plan_by_index_in_txn(txn).await?;
-    let params: [&(dyn ToSql + Sync); 4] = [&reason, &limit, &begins, &now];
+    let params: [&(dyn ToSql + Sync); 5] = [&reason, &limit, &begins, &now, &BODIES_AT_ONCE];
     let rows = query(txn, "take_events_waiting_for_stripe", sql, &params).await?;
     Ok(rows.iter().map(WaitingEvent::read).collect())
 }

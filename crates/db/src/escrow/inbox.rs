@@ -44,7 +44,8 @@ pub struct EventOutcome<'a> {
 }
 
 /// Inserts an event's row, the mark of idempotency, in the transaction of its effect; or adds to the count of one that is there.
-/// Answers whether it is new, or was parked or waiting before: only then may it have an effect.
+/// Answers whether it is new, or was parked or waiting before, or was ignored as one of the other mode, which may have been wrongly
+/// configured: only then may it have an effect.
 ///
 /// # Errors
 /// When the database does not answer or refuses the row.
@@ -60,7 +61,7 @@ pub async fn mark_event_in_txn(
                   ON CONFLICT (stripe_event_id, consumer, created) DO UPDATE SET status = EXCLUDED.status, \
                       outcome = EXCLUDED.outcome, guard = EXCLUDED.guard, reason = EXCLUDED.reason, \
                       waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + $13 \
-                  WHERE e.status <> 'decided'";
+                  WHERE e.status <> 'decided' OR e.reason = 'livemode_mismatch'";
     let marked = execute(
         txn,
         "mark_event",

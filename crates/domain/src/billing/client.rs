@@ -6,7 +6,7 @@ use super::contract::Contract;
 use super::decision::{Decision, Guard, Outcome, Reason, Transition};
 use super::derive::{Derived, derive};
 use super::fact::{Fact, FactKind};
-use super::register::{Subscription, Taken};
+use super::register::{Price, Subscription, Taken};
 use super::state::{ClientState, Speaker, may_become};
 use super::subscription::{Merged, Observation};
 use crate::ids::SubscriptionId;
@@ -36,14 +36,18 @@ impl Client {
     /// The state after any set of facts does not depend on their order or on repeats; the decisions do, because they tell what
     /// this fact did at this moment.
     pub fn observe(&mut self, fact: &Fact) -> Decision {
-        if !self.is_contracted(fact) {
-            return Decision::unauthorised(Reason::PriceNotContracted);
-        }
+        let price = match (self.is_contracted(fact), &fact.kind) {
+            (true, _) => Price::Agreed,
+            (false, FactKind::Snapshot { .. }) => Price::Another,
+            (false, FactKind::Paid(_) | FactKind::Failed(_)) => {
+                return Decision::unauthorised(Reason::PriceNotContracted);
+            }
+        };
         let taken = self
             .subscriptions
             .entry(fact.subscription.clone())
             .or_default()
-            .merge(fact);
+            .merge(fact, price);
         let derived = derive(&self.contract, &self.subscriptions);
         let from = self.state;
         let changed = derived.state != from;
@@ -63,6 +67,7 @@ impl Client {
                 transition: Some(stays),
             },
             (_, true, false) => without(Outcome::Rejected, Some(Guard::Transition), Reason::NoSuchTransition),
+            (_, false, _) if price == Price::Another => Decision::unauthorised(Reason::PriceNotContracted),
             (Taken::Nothing(reason), false, _) => without(Outcome::Ignored, None, reason),
             (Taken::New | Taken::Repeat(_) | Taken::Old | Taken::AfterTheEnd, false, _) if !is_current => without(
                 Outcome::Ignored,
@@ -105,8 +110,25 @@ impl Client {
         }
     }
 
+    /// Takes over another contract, and what is known at a price that was not agreed before and is now. What had been agreed stays: a
+    /// contract that changes before Stripe does, or after, cuts nobody off. Answers how the state changed.
+    pub fn agree(&mut self, contract: Contract) -> Option<Transition> {
+        self.contract = contract;
+        for subscription in self.subscriptions.values_mut() {
+            subscription.agree(|snapshot| self.contract.admits(&snapshot.price, snapshot.currency));
+        }
+        let derived = derive(&self.contract, &self.subscriptions);
+        let from = self.state;
+        if derived.state != from && !may_become(from, derived.state, self.speaker_of(&derived)) {
+            return None;
+        }
+        self.adopt(derived);
+        (self.state != from).then_some(Transition { from, to: self.state })
+    }
+
     /// Whether price and currency are the agreed ones (BIL-13). An ended subscription activates nothing, whatever it cost.
-    fn is_contracted(&self, fact: &Fact) -> bool {
+    #[must_use]
+    pub fn is_contracted(&self, fact: &Fact) -> bool {
         match &fact.kind {
             FactKind::Snapshot {
                 observation: Observation { snapshot, .. },

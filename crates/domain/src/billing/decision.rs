@@ -109,6 +109,18 @@ words! {
     }
 }
 
+impl Reason {
+    /// Those that lie in how an event came here, and not in the event: another delivery of it, or the next one after a change of
+    /// configuration, may be decided otherwise, so that no mark holds it off.
+    pub const OF_A_DELIVERY: [Self; 2] = [Self::ConnectedAccount, Self::LivemodeMismatch];
+
+    /// Whether it is one of [`Self::OF_A_DELIVERY`].
+    #[must_use]
+    pub fn is_of_a_delivery(self) -> bool {
+        Self::OF_A_DELIVERY.contains(&self)
+    }
+}
+
 /// A change of a client's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::contract::Contract;
 use super::payment::Standing;
-use super::register::Subscription;
+use super::register::{Condition, Subscription};
 use super::state::ClientState;
-use super::subscription::{Snapshots, Voice};
+use super::subscription::{Snapshot, Voice};
 use crate::ids::SubscriptionId;
 use crate::time::UnixSeconds;
 
@@ -61,7 +61,7 @@ impl Basis {
 }
 
 /// What each subscription says, the one that is heard first: why the state is what it is. Those that say nothing (never paid, or
-/// paid at a price that has to be seen first) are left out.
+/// seen at another price than was agreed only) are left out.
 #[must_use]
 pub fn explain<'s>(
     contract: &Contract,
@@ -102,19 +102,44 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
         )
 }
 
-/// What one subscription says. A snapshot, once seen, outranks what was paid; payments say nothing about the price, so they
-/// activate nobody whose contract names one.
+/// What one subscription says. A snapshot, once seen, outranks what was paid: a payment does not show for which price it was, and counts
+/// until the subscription does.
+///
+/// At another price than was agreed a subscription says what it was at the agreed one, or what it is now where that is less: it takes
+/// nobody up (BIL-13), and who does not pay is not heard as one who does. One that was never seen at the agreed price says nothing; one
+/// in another currency than was agreed, where no price was, says what was paid in the agreed one, or less.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
-    if let Some(reading) = subscription.snapshots.as_ref().and_then(Snapshots::read) {
-        return Some(Word {
-            voice: reading.snapshot.voice(),
-            since: reading.snapshot.start,
-            state: reading.snapshot.state(),
-            current_period_end: reading.snapshot.current_period_end,
-            undecided: reading.undecided,
-            basis: Basis::Snapshot,
-        });
+    let Some(Condition { now, agreed, undecided }) = subscription.condition() else {
+        return by_payments(subscription);
+    };
+    let shown = Word {
+        undecided,
+        ..by_snapshot(now)
+    };
+    let agreed = match agreed {
+        Some(agreed) => Some(by_snapshot(agreed)),
+        None if contract.price.is_some() => None,
+        None => by_payments(subscription),
+    }?;
+    Some(if agreed.voice < shown.voice {
+        Word { undecided, ..agreed }
+    } else {
+        shown
+    })
+}
+
+const fn by_snapshot(snapshot: &Snapshot) -> Word {
+    Word {
+        voice: snapshot.voice(),
+        since: snapshot.start,
+        state: snapshot.state(),
+        current_period_end: snapshot.current_period_end,
+        undecided: false,
+        basis: Basis::Snapshot,
     }
+}
+
+fn by_payments(subscription: &Subscription) -> Option<Word> {
     let paid = |voice, state, since| Word {
         voice,
         since,
@@ -125,7 +150,6 @@ fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     };
     match subscription.evidence.standing() {
         Standing::NeverPaid => None,
-        Standing::Paid { .. } | Standing::Behind { .. } if contract.price.is_some() => None,
         Standing::Paid { since } => Some(paid(Voice::Active, ClientState::Active, since)),
         Standing::Behind { since } => Some(paid(Voice::PastDue, ClientState::PastDue, since)),
     }

@@ -3,14 +3,16 @@
 use super::decision::Reason;
 use super::fact::{Fact, FactKind, KnownAct, Payment};
 use super::payment::Evidence;
-use super::subscription::{Merged, Observation, Rank, Snapshots};
+use super::subscription::{Merged, Observation, Rank, Reading, Snapshot, Snapshots, read_newest};
 use crate::time::UnixSeconds;
 
 /// What is known of one subscription of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subscription {
-    /// What events said it is; `None` before the first snapshot.
+    /// What events said it is, at the price that was agreed when they came, or at any where none was; `None` before the first of them.
     pub snapshots: Option<Snapshots>,
+    /// What they said it is at another price than was agreed (BIL-13): it takes nobody above what `snapshots` say, and may take below.
+    pub at_other_prices: Option<Snapshots>,
     /// What payments say; counts while there is no snapshot.
     pub evidence: Evidence,
     /// Payments that took effect, as far as a repeat of them could arrive.
@@ -31,20 +33,79 @@ pub(super) enum Taken {
     Nothing(Reason),
 }
 
+/// Whether what a snapshot shows is borne out by the contract (BIL-13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Price {
+    /// It is the agreed one, or none was agreed.
+    Agreed,
+    /// It is another one.
+    Another,
+}
+
+/// What a subscription is now, and what of it was agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition<'s> {
+    /// The last snapshot, whatever its price is.
+    pub now: &'s Snapshot,
+    /// The last one at the agreed price; none where no such was seen. The same as `now` where nothing is amiss.
+    pub agreed: Option<&'s Snapshot>,
+    /// Whether `now` cannot be told from another snapshot of the same second.
+    pub undecided: bool,
+}
+
 impl Subscription {
+    /// What it is now and what of it was agreed; `None` before the first snapshot.
+    #[must_use]
+    pub fn condition(&self) -> Option<Condition<'_>> {
+        let last = self.last()?;
+        let agreed = match (&self.snapshots, &self.at_other_prices) {
+            (Some(agreed), others) if others.as_ref().is_none_or(|others| !others.is_newer_than(agreed)) => agreed
+                .find(last.snapshot)
+                .or_else(|| agreed.read().map(|reading| reading.snapshot)),
+            (agreed, _) => agreed
+                .as_ref()
+                .and_then(Snapshots::read)
+                .map(|reading| reading.snapshot),
+        };
+        Some(Condition {
+            now: last.snapshot,
+            agreed,
+            undecided: last.undecided,
+        })
+    }
+
+    /// What all its snapshots come to, whatever their price is.
+    fn last(&self) -> Option<Reading<'_>> {
+        read_newest([&self.snapshots, &self.at_other_prices].into_iter().flatten())
+    }
+
+    /// Takes over what was said at another price and is agreed now.
+    pub(super) fn agree(&mut self, admits: impl Fn(&Snapshot) -> bool) {
+        let Some(others) = &self.at_other_prices else { return };
+        let Some(admitted) = others.those(admits) else { return };
+        match &mut self.snapshots {
+            Some(snapshots) => drop(snapshots.merge(&admitted)),
+            None => self.snapshots = Some(admitted),
+        }
+    }
+
     /// Merges a fact that speaks of this subscription.
-    pub(super) fn merge(&mut self, fact: &Fact) -> Taken {
+    pub(super) fn merge(&mut self, fact: &Fact, price: Price) -> Taken {
         match &fact.kind {
-            FactKind::Snapshot { rank, observation, .. } => self.merge_snapshot(*rank, fact.at, observation),
+            FactKind::Snapshot { rank, observation, .. } => self.merge_snapshot(*rank, fact.at, observation, price),
             FactKind::Paid(payment) => self.merge_payment(payment, fact.at),
             FactKind::Failed(_) => self.merge_failure(fact.at),
         }
     }
 
-    fn merge_snapshot(&mut self, rank: Rank, at: UnixSeconds, observation: &Observation) -> Taken {
+    fn merge_snapshot(&mut self, rank: Rank, at: UnixSeconds, observation: &Observation, price: Price) -> Taken {
         let incoming = Snapshots::new(rank, at, observation.clone());
-        let Some(snapshots) = &mut self.snapshots else {
-            self.snapshots = Some(incoming);
+        let register = match price {
+            Price::Agreed => &mut self.snapshots,
+            Price::Another => &mut self.at_other_prices,
+        };
+        let Some(snapshots) = register else {
+            *register = Some(incoming);
             return Taken::New;
         };
         match snapshots.merge(&incoming) {

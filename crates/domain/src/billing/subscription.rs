@@ -386,22 +386,53 @@ impl Snapshots {
     /// What the register says, or `None` for an empty one, which [`Self::restore`] never makes.
     #[must_use]
     pub fn read(&self) -> Option<Reading<'_>> {
-        let last: BTreeSet<&Snapshot> = self
-            .tied
-            .iter()
-            .filter(|earlier| !self.tied.iter().any(|later| later.follows(&earlier.snapshot)))
-            .map(|observation| &observation.snapshot)
-            .collect();
-        // In a circle (there and back within a second) every observation has a follower: all of them could be the last.
-        let candidates: BTreeSet<&Snapshot> = if last.is_empty() {
-            self.tied.iter().map(|observation| &observation.snapshot).collect()
-        } else {
-            last
-        };
-        let undecided = candidates.len() > 1;
-        let snapshot = candidates
-            .into_iter()
-            .max_by_key(|snapshot| (snapshot.voice(), *snapshot))?;
-        Some(Reading { snapshot, undecided })
+        read_newest([self])
     }
+
+    /// Whether what counts here goes before what counts there.
+    #[must_use]
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.rank, self.at) > (other.rank, other.at)
+    }
+
+    /// This snapshot, where it is among those that count.
+    #[must_use]
+    pub fn find(&self, snapshot: &Snapshot) -> Option<&Snapshot> {
+        let mut shown = self.tied.iter().map(|observation| &observation.snapshot);
+        shown.find(|shown| *shown == snapshot)
+    }
+
+    /// A register of those that count and fit; `None` where none does.
+    #[must_use]
+    pub fn those(&self, fit: impl Fn(&Snapshot) -> bool) -> Option<Self> {
+        let tied = self.tied.iter().filter(|observation| fit(&observation.snapshot));
+        Self::restore(self.rank, self.at, tied.cloned().collect())
+    }
+}
+
+/// What several registers of one subscription say, as one of all their observations would.
+pub fn read_newest<'r>(registers: impl IntoIterator<Item = &'r Snapshots>) -> Option<Reading<'r>> {
+    let registers: Vec<&Snapshots> = registers.into_iter().collect();
+    let newest = registers.iter().map(|register| (register.rank, register.at)).max()?;
+    let tied = || {
+        let counts = registers
+            .iter()
+            .filter(|register| (register.rank, register.at) == newest);
+        counts.flat_map(|register| &register.tied)
+    };
+    let last: BTreeSet<&Snapshot> = tied()
+        .filter(|earlier| !tied().any(|later| later.follows(&earlier.snapshot)))
+        .map(|observation| &observation.snapshot)
+        .collect();
+    // In a circle (there and back within a second) every observation has a follower: all of them could be the last.
+    let candidates: BTreeSet<&Snapshot> = if last.is_empty() {
+        tied().map(|observation| &observation.snapshot).collect()
+    } else {
+        last
+    };
+    let undecided = candidates.len() > 1;
+    let snapshot = candidates
+        .into_iter()
+        .max_by_key(|snapshot| (snapshot.voice(), *snapshot))?;
+    Some(Reading { snapshot, undecided })
 }

@@ -6,7 +6,7 @@ use domain::billing::charge::{Charge, ChargeFactKind, Dispute, Refund, merge};
 use domain::billing::client::Client;
 use domain::billing::contract::PaymentSource;
 use domain::billing::decision::Decision;
-use domain::billing::subscription::Snapshots;
+use domain::billing::register::Subscription;
 use domain::ids::{ChargeId, DisputeId, RefundId, SubscriptionId};
 use domain::time::UnixSeconds;
 
@@ -72,12 +72,11 @@ impl Books {
 
     /// Subscriptions that have to be read, and the second that they are about.
     pub fn undecided(&self) -> Vec<(SubscriptionId, UnixSeconds)> {
-        let open = |(id, snapshots): (&SubscriptionId, &Snapshots)| {
-            snapshots.read()?.undecided.then(|| (id.clone(), snapshots.at()))
+        let open = |(id, known): (&SubscriptionId, &Subscription)| {
+            let at = [&known.snapshots, &known.at_other_prices].into_iter().flatten();
+            let at = at.map(|register| (register.rank(), register.at())).max()?.1;
+            known.condition()?.undecided.then(|| (id.clone(), at))
         };
-        let known = self.client.subscriptions.iter();
-        known
-            .filter_map(|(id, known)| open((id, known.snapshots.as_ref()?)))
-            .collect()
+        self.client.subscriptions.iter().filter_map(open).collect()
     }
 }

@@ -62,13 +62,13 @@ fn many_orders_of_a_long_history_with_repeats_end_in_the_truth() {
     );
 }
 
-/// Histories of which Stripe is read on the way. Without an agreed price: a reading shows the last price only, and what was agreed
-/// before it is known from events alone. Thin events are told apart by their stamps alone, so these are exact.
-fn to_be_read(dice: &mut Dice, exact: bool) -> Script {
+/// Histories of which Stripe is read on the way. Thin events are told apart by their stamps alone, so these are exact; and they are without
+/// an agreed price: their objects show the last price only, and what was agreed before it nobody is told.
+fn to_be_read(dice: &mut Dice, thin: bool) -> Script {
     let setting = Setting::by(dice);
     let setting = Setting {
-        priced: false,
-        stamps_badly: setting.stamps_badly && !exact,
+        priced: setting.priced && !thin,
+        stamps_badly: setting.stamps_badly && !thin,
         ..setting
     };
     Script::by(dice, setting, 25)

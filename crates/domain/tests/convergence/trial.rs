@@ -34,7 +34,7 @@ impl Trial {
             riddles,
             expected: expected.settled(),
         };
-        if trial.riddles.is_empty() {
+        if trial.can_be_told() {
             tally.states.borrow_mut().insert(trial.stripe.truth().state);
             trial.is_true(&trial.expected, "the order in which it happened")?;
         } else {
@@ -42,6 +42,11 @@ impl Trial {
             trial.is_noticed()?;
         }
         Ok(trial)
+    }
+
+    /// Whether the events tell what is true in the end.
+    fn can_be_told(&self) -> bool {
+        self.riddles.is_empty() && self.stripe.secrets().is_empty()
     }
 
     /// Exactly the subscriptions whose end the events do not tell are marked, so that they can be looked up.
@@ -152,7 +157,7 @@ impl Trial {
 
     /// The end of one order: the truth, and the very facts that the true order left.
     pub fn has_arrived(&self, books: &Books, delivered: &[usize]) -> Result<(), String> {
-        if self.riddles.is_empty() {
+        if self.can_be_told() {
             self.is_true(books, &format!("order {delivered:?}"))?;
         }
         let (found, expected) = (

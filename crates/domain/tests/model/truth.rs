@@ -52,7 +52,8 @@ struct Voice {
 }
 
 impl Stripe {
-    /// BIL-13: at another price than was agreed a subscription activates nobody; that it has ended counts all the same.
+    /// BIL-13: at another price than was agreed a subscription activates nobody; that it has ended counts all the same, and that it is
+    /// no longer paid as well.
     pub fn is_agreed(&self, sub: &Sub) -> bool {
         !self.setting.priced || sub.price == 1 || sub.life.is_over()
     }
@@ -87,9 +88,14 @@ impl Stripe {
     }
 
     fn voices_of_subscriptions(&self) -> Vec<Voice> {
-        let heard = self.agreed.iter().enumerate();
-        let voice = |(id, sub): (usize, &Option<Sub>)| {
-            let sub = sub.as_ref()?;
+        let heard = self.agreed.iter().zip(&self.subs).enumerate();
+        let voice = |(id, (agreed, now)): (usize, (&Option<Sub>, &Sub))| {
+            let agreed = agreed.as_ref()?;
+            let sub = if agreed.place_in_line() > now.place_in_line() {
+                agreed
+            } else {
+                now
+            };
             Some(Voice {
                 id,
                 place: sub.place_in_line(),
@@ -101,9 +107,9 @@ impl Stripe {
         heard.filter_map(voice).collect()
     }
 
-    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so it is not as agreed.
+    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so nothing speaks against it.
     fn voices_of_payments(&self) -> Vec<Voice> {
-        let paid = self.money.iter().enumerate().filter(|_| !self.setting.priced);
+        let paid = self.money.iter().enumerate();
         paid.filter_map(|(id, money)| {
             let (since, last) = money.paid?;
             let (place, state) = if last { (0, "ACTIVE") } else { (2, "PAST_DUE") };
@@ -125,12 +131,27 @@ impl Stripe {
     }
 
     fn is_a_riddle(&self, sub: usize) -> bool {
-        let Some(end) = self.agreed[sub].as_ref().filter(|end| !end.life.is_over()) else {
-            return false;
+        self.is_open(sub, &self.subs[sub], |_| true)
+    }
+
+    /// Subscriptions of which nobody can tell what was agreed last: that was a riddle, and what they are now is at another price. Reading
+    /// them tells only what they are now.
+    pub fn secrets(&self) -> Vec<usize> {
+        let is_secret = |sub: &usize| {
+            let agreed = self.agreed[*sub].as_ref().filter(|_| !self.is_agreed(&self.subs[*sub]));
+            agreed.is_some_and(|end| self.is_open(*sub, end, |seen| self.is_agreed(seen)))
         };
+        (0..self.subs.len()).filter(is_secret).collect()
+    }
+
+    /// Whether a subscription that ended its last second as `end` had also left that in it, going by the events that count.
+    fn is_open(&self, sub: usize, end: &Sub, counts: impl Fn(&Sub) -> bool) -> bool {
+        if end.life.is_over() {
+            return false;
+        }
         let updates = || {
             self.events.iter().filter(|event| {
-                event.sub == sub && self.is_agreed(&event.now) && matches!(event.word, Word::Updated(_) | Word::Told(_))
+                event.sub == sub && counts(&event.now) && matches!(event.word, Word::Updated(_) | Word::Told(_))
             })
         };
         let last = updates().map(|event| event.at).max();

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
-use crate::announcement::{self, StateChange};
+use crate::announcement::{self, Cause, StateChange};
 use crate::backoff;
-use crate::reading::{Asked, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
+use crate::reading::{Asked, Bought, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.
 #[derive(Debug)]
@@ -54,16 +54,14 @@ impl Judged<'_> {
         }
     }
 
-    /// Whether the record says this already: an event that waits or is parked came again and nothing is different, or an object
+    /// Whether the record says this already: an event that is not decided for good came again and nothing is different, or an object
     /// was read that shows what is known.
     pub(super) fn is_on_record(&self) -> bool {
         if self.reading.source == Source::Object {
             return self.decision.outcome != Outcome::Applied;
         }
-        self.earlier.is_some_and(|earlier| {
-            earlier.status == self.decision.outcome.as_str()
-                && earlier.reason.as_deref() == Some(self.decision.reason.as_str())
-        })
+        self.earlier
+            .is_some_and(|earlier| earlier.says(self.decision.outcome, self.decision.reason))
     }
 }
 
@@ -165,7 +163,7 @@ impl<'m> Judge<'m> {
         let (owner, by) = match (&statement.customer, &statement.says) {
             (Some(customer), _) => (self.known.owner(customer.as_str()), NamedBy::Customer),
             (None, Says::OfCharge(fact)) => (self.known.charge_owner(fact.charge.as_str()), NamedBy::Charge),
-            (None, Says::OfSubscription(_)) => (None, NamedBy::Customer),
+            (None, Says::OfSubscription(_) | Says::WhoBought(_)) => (None, NamedBy::Customer),
         };
         let claim = Claim {
             owner,
@@ -279,6 +277,7 @@ impl<'m> Judge<'m> {
         }
         match &statement.says {
             Says::OfSubscription(fact) => self.observe(statement, fact, judged, client),
+            Says::WhoBought(bought) => judged.decision = Decision::ignored(bought.why_nothing),
             Says::OfCharge(fact) => self.record(statement, fact, judged, client),
         }
         if judged.decision.outcome != Outcome::Applied {
@@ -288,7 +287,9 @@ impl<'m> Judge<'m> {
 
     fn owner_of_what_is_spoken_of(&self, statement: &Statement) -> Option<&str> {
         match &statement.says {
-            Says::OfSubscription(fact) => self.known.subscriptions.get(&fact.subscription).map(String::as_str),
+            Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
+                self.known.subscriptions.get(subscription).map(String::as_str)
+            }
             Says::OfCharge(fact) => self.known.charges.get(fact.charge.as_str())?.client.as_deref(),
         }
     }
@@ -298,17 +299,20 @@ impl<'m> Judge<'m> {
         let Some(held) = self.known.clients.get_mut(client) else {
             return;
         };
+        let is_contracted = held.client.is_contracted(fact);
         let decision = held.client.observe(fact);
         judged.decision = decision;
-        if decision.outcome == Outcome::Rejected && decision.reason == Reason::PriceNotContracted {
-            self.alert_price(fact, judged.reading, client);
-        } else {
+        // Of a payment in another currency nothing is kept.
+        if is_contracted || matches!(fact.kind, FactKind::Snapshot { .. }) {
             let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();
             held.touched.insert(fact.subscription.clone(), customer);
             self.known
                 .subscriptions
                 .insert(fact.subscription.clone(), client.to_owned());
             self.payments.extend(payment_row(fact, client, &held.row.org_id));
+        }
+        if !is_contracted {
+            self.alert_price(fact, judged.reading, client);
         }
         self.adopt(judged.reading, client, decision);
     }
@@ -341,17 +345,7 @@ impl<'m> Judge<'m> {
             return;
         };
         let applied = decision.outcome == Outcome::Applied;
-        let current_period_end = held
-            .client
-            .current_period_end
-            .and_then(|end| DateTime::from_timestamp(end.0, 0));
-        let says_the_same =
-            held.row.stripe_subscription_id == held.client.speaker && held.row.current_period_end == current_period_end;
-        held.changed |= applied || !says_the_same;
-        held.row.state = held.client.state;
-        held.row.version = held.client.version;
-        held.row.stripe_subscription_id.clone_from(&held.client.speaker);
-        held.row.current_period_end = current_period_end;
+        held.changed |= held.row.take_over(&held.client) || applied;
         if !applied {
             return;
         }
@@ -369,9 +363,11 @@ impl<'m> Judge<'m> {
             transition,
             version: held.row.version,
             subscription: held.row.stripe_subscription_id.as_ref().map(AsRef::as_ref),
-            event_id: &reading.event_id,
-            event_type: &reading.kind,
-            created: reading.created,
+            cause: Cause {
+                id: &reading.event_id,
+                kind: &reading.kind,
+                created: reading.created,
+            },
             decided_at: self.rules.now,
             traceparent: reading.traceparent,
         }));
@@ -425,7 +421,9 @@ fn found_of_ignored(reading: &Reading<'_>, customer: Option<&CustomerId>) -> Val
 
 fn found(statement: &Statement) -> Value {
     let (subscription, charge) = match &statement.says {
-        Says::OfSubscription(fact) => (Some(fact.subscription.as_str()), None),
+        Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
+            (Some(subscription.as_str()), None)
+        }
         Says::OfCharge(fact) => (None, Some(fact.charge.as_str())),
     };
     json!({
@@ -449,7 +447,7 @@ fn waiting_for(statement: &Statement, what: WaitingFor) -> Vec<String> {
         WaitingFor::Client => statement.named.as_ref().map(|named| client_name(named.as_str())),
         WaitingFor::Charge => match &statement.says {
             Says::OfCharge(fact) => Some(charge_name(fact.charge.as_str())),
-            Says::OfSubscription(_) => None,
+            Says::OfSubscription(_) | Says::WhoBought(_) => None,
         },
     };
     [customer, session, other].into_iter().flatten().collect()

@@ -20,7 +20,7 @@ use domain::time::UnixSeconds;
 
 use super::Open;
 use crate::error::BillingError;
-use crate::reading::{Content, GaveUp, Says, Statement};
+use crate::reading::{Bought, Content, GaveUp, Says, Statement};
 
 /// A client of the batch.
 #[derive(Debug)]
@@ -172,10 +172,10 @@ impl Known {
         statements: &[&Statement],
     ) -> Result<(), BillingError> {
         let facts: Vec<&Fact> = statements.iter().filter_map(|of| subscription_fact(of)).collect();
-        if self.clients.is_empty() || facts.is_empty() {
+        let spoken_of = distinct(statements.iter().filter_map(|of| subscription(of)));
+        if self.clients.is_empty() || spoken_of.is_empty() {
             return Ok(());
         }
-        let spoken_of = distinct(facts.iter().map(|fact| fact.subscription.as_str()));
         let clients: Vec<&str> = self.clients.keys().map(String::as_str).collect();
         let acts = async {
             match Payments::of(&facts) {
@@ -233,14 +233,7 @@ impl Known {
 impl Held {
     fn of(row: ClientRow) -> Self {
         let contract = row.contract();
-        let client = Client {
-            contract: contract.clone(),
-            state: row.state,
-            version: row.version,
-            speaker: row.stripe_subscription_id.clone(),
-            current_period_end: row.current_period_end.map(|end| UnixSeconds(end.timestamp())),
-            subscriptions: BTreeMap::new(),
-        };
+        let client = row.client(BTreeMap::new());
         Self {
             row,
             contract,
@@ -258,9 +251,10 @@ impl Held {
 
     /// Whether the database has this of a register already: a fact that says nothing new is not worth a row's new version.
     pub(super) fn is_stored(&self, id: &SubscriptionId, now: &Subscription) -> bool {
-        self.stored
-            .get(id)
-            .is_some_and(|stored| stored.snapshots == now.snapshots && stored.evidence == now.evidence)
+        self.stored.get(id).is_some_and(|stored| {
+            let said = |of: &Subscription| (of.snapshots.clone(), of.at_other_prices.clone(), of.evidence);
+            said(stored) == said(now)
+        })
     }
 }
 
@@ -296,6 +290,16 @@ fn payment(fact: &Fact) -> Option<&Payment> {
 fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
     match &statement.says {
         Says::OfSubscription(fact) => Some(fact),
+        Says::WhoBought(_) | Says::OfCharge(_) => None,
+    }
+}
+
+/// The subscription that a statement is about.
+fn subscription<'s>(statement: &&'s Statement) -> Option<&'s str> {
+    match &statement.says {
+        Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
+            Some(subscription.as_str())
+        }
         Says::OfCharge(_) => None,
     }
 }
@@ -303,7 +307,7 @@ fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
 fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
     match &statement.says {
         Says::OfCharge(fact) => Some(fact),
-        Says::OfSubscription(_) => None,
+        Says::OfSubscription(_) | Says::WhoBought(_) => None,
     }
 }
 

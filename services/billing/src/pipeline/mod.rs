@@ -86,11 +86,15 @@ pub(crate) async fn decide_batch(
     Ok(report)
 }
 
-/// The events of a batch, each once: the index of its first message, and how often Stripe delivered it.
+/// The events of a batch, each once: the index of its first message that did not come amiss, and how often Stripe delivered it.
 fn fold(readings: &[Reading<'_>]) -> BTreeMap<EventKey, (usize, i32)> {
     let mut folded = BTreeMap::new();
+    let amiss = |index: usize| readings.get(index).is_some_and(Reading::came_amiss);
     for (index, reading) in readings.iter().enumerate() {
-        let (_, count) = folded.entry(reading.key()).or_insert((index, 0));
+        let (first, count) = folded.entry(reading.key()).or_insert((index, 0));
+        if amiss(*first) && !amiss(index) {
+            *first = index;
+        }
         *count += i32::from(reading.is_delivery);
     }
     folded
@@ -107,7 +111,8 @@ fn split<'m>(
     for (key, (index, deliveries)) in folded {
         let Some(reading) = readings.get(index) else { continue };
         match stored.get(&key) {
-            Some(known) if known.is_decided() => {
+            // What waits or is parked came well before; a delivery that comes amiss does not take that back.
+            Some(known) if known.is_decided() || (known.is_open() && reading.is_delivery && reading.came_amiss()) => {
                 if deliveries > 0 {
                     repeats.insert(key, deliveries);
                 }

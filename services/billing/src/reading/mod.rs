@@ -17,7 +17,7 @@ use domain::billing::charge::ChargeFact;
 use domain::billing::decision::Reason;
 use domain::billing::fact::Fact;
 use domain::billing::subscription::Rank;
-use domain::ids::{CheckoutSessionId, ClientId, CustomerId};
+use domain::ids::{CheckoutSessionId, ClientId, CustomerId, SubscriptionId};
 use domain::time::UnixSeconds;
 use stripe_gateway::client::read::Related;
 use stripe_gateway::envelope::{Envelope, Form};
@@ -130,8 +130,19 @@ pub(crate) struct Statement {
 pub(crate) enum Says {
     /// A subscription: the state is derived from such facts.
     OfSubscription(Fact),
+    /// Who bought a subscription, and nothing that the state is derived from.
+    WhoBought(Bought),
     /// A charge: recorded.
     OfCharge(ChargeFact),
+}
+
+/// A checkout that is complete and brought no money. Whose it is does not hang on that: it binds a customer, and accuses a forger, as a
+/// paid one does.
+#[derive(Debug)]
+pub(crate) struct Bought {
+    pub(crate) subscription: SubscriptionId,
+    /// Why it activates nobody.
+    pub(crate) why_nothing: Reason,
 }
 
 /// Reads a message, or says why it is not an event at all.
@@ -179,6 +190,14 @@ impl Reading<'_> {
     /// What the inbox knows the event by.
     pub(crate) fn key(&self) -> EventKey {
         (self.event_id.clone(), self.created)
+    }
+
+    /// Whether this message of the event has nothing to say for how it came here ([`Reason::OF_A_DELIVERY`]).
+    pub(crate) const fn came_amiss(&self) -> bool {
+        matches!(
+            self.content,
+            Content::Ignored(Reason::ConnectedAccount | Reason::LivemodeMismatch, _)
+        )
     }
 
     /// The same event as one that could not be decided.

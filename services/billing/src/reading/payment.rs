@@ -9,7 +9,7 @@ use stripe_gateway::views::words::{BillingReason, CheckoutMode, CheckoutPaymentS
 use stripe_gateway::views::{CheckoutSession, Invoice};
 
 use super::field::{Unreadable, id, money, required_id};
-use super::{Says, Statement, named};
+use super::{Bought, Says, Statement, named};
 
 /// Whether an invoice's payment succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,12 @@ pub(super) enum Paid {
 
 pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Result<Statement, Reason>, Unreadable> {
     let Some(subscription) = &view.subscription else {
-        return Ok(Err(Reason::InvoiceWithoutSubscription));
+        // A place for the subscription that no version had before must not cost a client its payment.
+        return if view.billing_reason.as_ref().is_some_and(is_of_a_subscription) {
+            Err(Unreadable::Missing("invoice.subscription"))
+        } else {
+            Ok(Err(Reason::InvoiceWithoutSubscription))
+        };
     };
     let (field, minor) = match paid {
         Paid::Yes => ("invoice.amount_paid", view.amount_paid),
@@ -53,6 +58,22 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
     }))
 }
 
+/// Whether Stripe makes such an invoice for a subscription only.
+fn is_of_a_subscription(reason: &BillingReason) -> bool {
+    match reason {
+        BillingReason::SubscriptionCreate
+        | BillingReason::SubscriptionCycle
+        | BillingReason::SubscriptionUpdate
+        | BillingReason::SubscriptionThreshold
+        | BillingReason::Subscription => true,
+        BillingReason::Manual
+        | BillingReason::Upcoming
+        | BillingReason::QuoteAccept
+        | BillingReason::AutomaticPendingInvoiceItemInvoice => false,
+        BillingReason::Unknown(word) => word.starts_with("subscription"),
+    }
+}
+
 pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result<Statement, Reason>, Unreadable> {
     let Some(subscription) = view
         .subscription
@@ -61,8 +82,13 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
     else {
         return Ok(Err(Reason::CheckoutWithoutSubscription));
     };
-    if view.payment_status != CheckoutPaymentStatus::Paid {
-        return Ok(Err(Reason::CheckoutNotPaid));
+    let why_nothing = match &view.payment_status {
+        CheckoutPaymentStatus::Paid => None,
+        CheckoutPaymentStatus::NoPaymentRequired => Some(Reason::ZeroAmount),
+        CheckoutPaymentStatus::Unpaid | CheckoutPaymentStatus::Unknown(_) => Some(Reason::CheckoutNotPaid),
+    };
+    if let (Some(reason), None) = (why_nothing, &view.customer) {
+        return Ok(Err(reason));
     }
     let session = id("checkout_session.id", &view.id, CheckoutSessionId::parse)?;
     let invoice = view
@@ -70,9 +96,14 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
         .as_ref()
         .map(|invoice| id("checkout_session.invoice", invoice, InvoiceId::parse))
         .transpose()?;
-    Ok(Ok(Statement {
-        says: Says::OfSubscription(Fact {
-            subscription: id("checkout_session.subscription", subscription, SubscriptionId::parse)?,
+    let subscription = id("checkout_session.subscription", subscription, SubscriptionId::parse)?;
+    let says = match why_nothing {
+        Some(why_nothing) => Says::WhoBought(Bought {
+            subscription,
+            why_nothing,
+        }),
+        None => Says::OfSubscription(Fact {
+            subscription,
             at,
             kind: FactKind::Paid(Payment {
                 act: Act::Checkout {
@@ -82,6 +113,9 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
                 amount: checkout_amount(view)?,
             }),
         }),
+    };
+    Ok(Ok(Statement {
+        says,
         customer: Some(required_id(
             "checkout_session.customer",
             view.customer.as_deref(),

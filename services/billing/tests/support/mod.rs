@@ -171,6 +171,18 @@ impl World {
         self.billing.lock().unwrap().push(another);
     }
 
+    /// Stops every instance and starts one that takes events of live mode, as after a wrong `STRIPE_LIVEMODE`. Routes are still answered.
+    pub async fn restart_in_live_mode(&self) {
+        self.abort().await;
+        let config = config(&self.db, &self.broker, self.binding, self.stripe.clone());
+        let config = BillingConfig {
+            livemode: true,
+            ..config
+        };
+        let live = Billing::start(&config, Clock::System, self.stop.child_token()).unwrap();
+        self.billing.lock().unwrap().push(live);
+    }
+
     /// Drops what every instance has at work where it stands, as `kill -9` would. Routes are still answered.
     pub async fn abort(&self) {
         let instances = std::mem::take(&mut *self.billing.lock().unwrap());
@@ -317,15 +329,19 @@ fn start(
     stripe: Option<ClientConfig>,
     stop: &CancellationToken,
 ) -> Billing {
-    let config = BillingConfig {
+    let config = config(db, broker, binding, stripe);
+    Billing::start(&config, Clock::System, stop.child_token()).unwrap()
+}
+
+fn config(db: &TestDb, broker: &TestBroker, binding: Binding, stripe: Option<ClientConfig>) -> BillingConfig {
+    BillingConfig {
         database_url: db.service_url().into(),
         amqp_url: broker.amqp_url().into(),
         token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
         livemode: false,
         binding,
         stripe,
-    };
-    Billing::start(&config, Clock::System, stop.child_token()).unwrap()
+    }
 }
 
 fn serve(billing: &Billing, metrics: Metrics, stop: &CancellationToken) -> SocketAddr {
