@@ -399,16 +399,17 @@ fn another_price_lowers_the_state_and_never_raises_it_in_any_order() {
     check(client(Some("price_1"), None), &kept, with(PRICE, ClientState::Active));
 }
 
-/// A payment does not show for which price it was: it counts until its subscription does.
+/// A payment does not show its price, so it activates only where none was agreed.
 #[test]
-fn a_payment_counts_until_its_subscription_shows_another_price() {
+fn a_payment_alone_activates_only_where_no_price_was_agreed() {
     let dollars = Some(Money::new(1_900, Currency::parse("usd").expect("a code")));
     let paid = |amount| [fact("sub_1", 10, FactKind::Paid(bill("in_1", true, amount)))];
     let (pending, active) = (ClientState::TrialPending, ClientState::Active);
-    check(client(Some("price_1"), None), &paid(euros(1)), with(CHANGED, active));
-    let at_another = priced("sub_1", 10, 11, Status::Active, Some("price_2"), Some("eur"));
-    let shown = [paid(euros(1)).as_slice(), &[at_another]].concat();
-    check(client(Some("price_1"), None), &shown, with(CHANGED, pending));
+    check(
+        client(Some("price_1"), None),
+        &paid(euros(1)),
+        with(NOT_CURRENT, pending),
+    );
     check(client(None, Some("eur")), &paid(euros(1)), with(CHANGED, active));
     check(client(None, Some("eur")), &paid(dollars), with(PRICE, pending));
     check(client(None, None), &paid(dollars), with(CHANGED, active));
@@ -416,8 +417,8 @@ fn a_payment_counts_until_its_subscription_shows_another_price() {
     check(client(None, None), &paid(euros(0)), with(nothing, pending));
 }
 
-/// What a client comes to does not hang on whether its contract or its facts are told first: with a price added, the facts are at that price
-/// or do not show theirs; with one taken out, they are at any.
+/// What a client comes to does not hang on whether its contract or its facts are told first: with a price added, the facts are at that
+/// price; with one taken out, they are at any, or do not show theirs.
 #[test]
 fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
     let at = |at, status, price| priced("sub_1", 10, at, status, Some(price), Some("eur"));
@@ -430,6 +431,8 @@ fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
             failed(20),
             invoice("sub_1", 30, "in_2", false),
         ],
+    ];
+    let as_agreed = [
         vec![at(10, Status::Active, "price_1"), failed(20)],
         vec![at(10, Status::Active, "price_1"), at(20, Status::PastDue, "price_1")],
         vec![at(10, Status::Trialing, "price_1"), at(20, Status::Canceled, "price_2")],
@@ -442,8 +445,12 @@ fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
         vec![invoice("sub_1", 5, "in_1", true), at(10, Status::PastDue, "price_2")],
     ];
     let (none, agreed) = (client(None, None), client(Some("price_1"), None));
-    let added = unpriced.iter().map(|facts| (facts, &none, &agreed));
-    let taken_out = unpriced.iter().chain(&priced).map(|facts| (facts, &agreed, &none));
+    let added = as_agreed.iter().map(|facts| (facts, &none, &agreed));
+    let taken_out = unpriced
+        .iter()
+        .chain(&as_agreed)
+        .chain(&priced)
+        .map(|facts| (facts, &agreed, &none));
     for (facts, before, after) in added.chain(taken_out) {
         let (mut contract_first, mut facts_first) = (after.clone(), before.clone());
         for fact in facts {
@@ -462,6 +469,38 @@ fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
             "{facts:#?}"
         );
         assert_eq!(changed.is_some(), was != facts_first.state, "{facts:#?}");
+    }
+}
+
+/// Whoever paid before a price was agreed is not cut off by it, nor by paying on: what payments say counts on for that subscription, and for
+/// no other.
+#[test]
+fn a_price_that_is_agreed_later_cuts_nobody_off_who_pays() {
+    let failed = |at| fact("sub_1", at, FactKind::Failed(bill("in_2", false, euros(1_900))));
+    let mut client = client(None, None);
+    client.observe(&invoice("sub_1", 10, "in_1", true));
+    let agreed = Contract {
+        price: Some(PriceId::parse("price_1").expect("an id")),
+        ..client.contract.clone()
+    };
+    assert_eq!((client.agree(agreed), client.state), (None, ClientState::Active));
+    for (next, state) in [
+        (invoice("sub_1", 2_000, "in_2", false), ClientState::Active),
+        (failed(3_000), ClientState::PastDue),
+        (invoice("sub_1", 4_000, "in_3", false), ClientState::Active),
+        // Its snapshots count for more, and another subscription has to be seen at the price.
+        (
+            priced("sub_1", 10, 5_000, Status::PastDue, Some("price_1"), Some("eur")),
+            ClientState::PastDue,
+        ),
+        (invoice("sub_2", 6_000, "in_4", true), ClientState::PastDue),
+        (
+            priced("sub_2", 10, 7_000, Status::Active, Some("price_1"), Some("eur")),
+            ClientState::Active,
+        ),
+    ] {
+        client.observe(&next);
+        assert_eq!(client.state, state, "{next:?}");
     }
 }
 

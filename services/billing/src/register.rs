@@ -85,10 +85,10 @@ pub(crate) async fn register(
                         detail: "the client that was just registered is not there".to_owned(),
                     })?;
                 let mut changed = None;
-                if before.is_some_and(|before| agreed(&before) != agreed(&client)) {
+                if let Some(before) = before.filter(|before| agreed(before) != agreed(&client)) {
                     reopen_rejections_in_txn(txn, registration.client).await?;
                     if client.payment_source == PaymentSource::Stripe {
-                        changed = derive_again_in_txn(txn, &mut client, now).await?;
+                        changed = derive_again_in_txn(txn, &before, &mut client, now).await?;
                     }
                 }
                 let released = release_waiting_events_in_txn(txn, &names).await?;
@@ -110,17 +110,18 @@ pub(crate) async fn register(
 /// told as an event's change is, with the registration as its cause.
 async fn derive_again_in_txn(
     txn: &Transaction<'_>,
+    before: &ClientRow,
     row: &mut ClientRow,
     now: DateTime<Utc>,
 ) -> Result<Option<Transition>, DbError> {
     let known = load_subscriptions_in_txn(txn, &[row.client_id.as_str()], &[]).await?;
-    let contract = row.contract();
-    let before: BTreeMap<SubscriptionId, SubscriptionRow> =
+    let stored: BTreeMap<SubscriptionId, SubscriptionRow> =
         known.into_iter().map(|row| (row.id.clone(), row)).collect();
-    let subscriptions = before.iter().map(|(id, row)| (id.clone(), row.subscription.clone()));
+    let subscriptions = stored.iter().map(|(id, row)| (id.clone(), row.subscription.clone()));
     let mut client = row.client(subscriptions.collect());
-    let changed = client.agree(contract);
-    let registers: Vec<SubscriptionRow> = before
+    client.contract = before.contract();
+    let changed = client.agree(row.contract());
+    let registers: Vec<SubscriptionRow> = stored
         .into_iter()
         .filter_map(|(id, row)| {
             let subscription = client.subscriptions.get(&id)?.clone();

@@ -54,7 +54,7 @@ pub async fn load_subscriptions_in_txn(
 async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = format!(
         "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-             first_paid_at, last_paid_at, last_failed_at, at_other_prices \
+             first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price \
          FROM billing_subscriptions WHERE {condition}"
     );
     query(txn, "load_subscriptions", &sql, &[&keys])
@@ -70,7 +70,7 @@ async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Re
 /// When the database does not answer or a row cannot be read.
 pub async fn list_subscriptions(conn: &impl GenericClient, client: &str) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-                   first_paid_at, last_paid_at, last_failed_at, at_other_prices \
+                   first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price \
                FROM billing_subscriptions WHERE client_id = $1 ORDER BY stripe_subscription_id";
     let rows = conn.query(sql, &[&client]).await.during("list_subscriptions")?;
     rows.iter().map(read_subscription).collect()
@@ -108,6 +108,7 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
                 seconds("last_paid_at"),
                 seconds("last_failed_at"),
             ),
+            paid_before_price: row.get("paid_before_price"),
             acts: Vec::new(),
         },
     })

@@ -113,8 +113,12 @@ impl Client {
     /// Takes over another contract, and what is known at a price that was not agreed before and is now. What had been agreed stays: a
     /// contract that changes before Stripe does, or after, cuts nobody off. Answers how the state changed.
     pub fn agree(&mut self, contract: Contract) -> Option<Transition> {
+        let is_priced_now = self.contract.price.is_none() && contract.price.is_some();
         self.contract = contract;
         for subscription in self.subscriptions.values_mut() {
+            if is_priced_now {
+                subscription.is_to_be_priced();
+            }
             subscription.agree(|snapshot| self.contract.admits(&snapshot.price, snapshot.currency));
         }
         let derived = derive(&self.contract, &self.subscriptions);

@@ -61,7 +61,7 @@ impl Basis {
 }
 
 /// What each subscription says, the one that is heard first: why the state is what it is. Those that say nothing (never paid, or
-/// seen at another price than was agreed only) are left out.
+/// not seen at the price that was agreed) are left out.
 #[must_use]
 pub fn explain<'s>(
     contract: &Contract,
@@ -102,15 +102,17 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
         )
 }
 
-/// What one subscription says. A snapshot, once seen, outranks what was paid: a payment does not show for which price it was, and counts
-/// until the subscription does.
+/// What one subscription says. A snapshot, once seen, outranks what was paid. A payment does not show for which price it was, so that it
+/// activates nobody whose contract names one (BIL-13), unless the subscription had been paid for before.
 ///
 /// At another price than was agreed a subscription says what it was at the agreed one, or what it is now where that is less: it takes
 /// nobody up (BIL-13), and who does not pay is not heard as one who does. One that was never seen at the agreed price says nothing; one
 /// in another currency than was agreed, where no price was, says what was paid in the agreed one, or less.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     let Some(Condition { now, agreed, undecided }) = subscription.condition() else {
-        return by_payments(subscription);
+        return (contract.price.is_none() || subscription.paid_before_price)
+            .then(|| by_payments(subscription))
+            .flatten();
     };
     let shown = Word {
         undecided,

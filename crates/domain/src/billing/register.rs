@@ -2,7 +2,7 @@
 
 use super::decision::Reason;
 use super::fact::{Fact, FactKind, KnownAct, Payment};
-use super::payment::Evidence;
+use super::payment::{Evidence, Standing};
 use super::subscription::{Merged, Observation, Rank, Reading, Snapshot, Snapshots, read_newest};
 use crate::time::UnixSeconds;
 
@@ -13,8 +13,10 @@ pub struct Subscription {
     pub snapshots: Option<Snapshots>,
     /// What they said it is at another price than was agreed (BIL-13): it takes nobody above what `snapshots` say, and may take below.
     pub at_other_prices: Option<Snapshots>,
-    /// What payments say; counts while there is no snapshot.
+    /// What payments say; counts while there is no snapshot, and where a price is agreed only with `paid_before_price`.
     pub evidence: Evidence,
+    /// Whether it was paid for when a price came to be agreed: what its payments say counts on, so that this cuts nobody off.
+    pub paid_before_price: bool,
     /// Payments that took effect, as far as a repeat of them could arrive.
     pub acts: Vec<KnownAct>,
 }
@@ -77,6 +79,11 @@ impl Subscription {
     /// What all its snapshots come to, whatever their price is.
     fn last(&self) -> Option<Reading<'_>> {
         read_newest([&self.snapshots, &self.at_other_prices].into_iter().flatten())
+    }
+
+    /// A price is agreed from now on, and none was.
+    pub(super) fn is_to_be_priced(&mut self) {
+        self.paid_before_price |= self.evidence.standing() != Standing::NeverPaid;
     }
 
     /// Takes over what was said at another price and is agreed now.

@@ -107,9 +107,9 @@ impl Stripe {
         heard.filter_map(voice).collect()
     }
 
-    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so nothing speaks against it.
+    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so it is not as agreed.
     fn voices_of_payments(&self) -> Vec<Voice> {
-        let paid = self.money.iter().enumerate();
+        let paid = self.money.iter().enumerate().filter(|_| !self.setting.priced);
         paid.filter_map(|(id, money)| {
             let (since, last) = money.paid?;
             let (place, state) = if last { (0, "ACTIVE") } else { (2, "PAST_DUE") };

@@ -252,8 +252,9 @@ impl Held {
     /// Whether the database has this of a register already: a fact that says nothing new is not worth a row's new version.
     pub(super) fn is_stored(&self, id: &SubscriptionId, now: &Subscription) -> bool {
         self.stored.get(id).is_some_and(|stored| {
-            let said = |of: &Subscription| (of.snapshots.clone(), of.at_other_prices.clone(), of.evidence);
-            said(stored) == said(now)
+            stored.snapshots == now.snapshots
+                && stored.at_other_prices == now.at_other_prices
+                && stored.evidence == now.evidence
         })
     }
 }
