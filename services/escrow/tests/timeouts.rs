@@ -167,3 +167,52 @@ fn an_escrow_that_expires_is_canceled_or_refunded_at_stripe() {
         world.assert_book_holds().await;
     });
 }
+
+/// The payer pays at the moment at which the escrow is given up, and Stripe's webhook about it is lost.
+#[test]
+fn what_was_paid_as_it_expired_is_refunded_although_no_webhook_told_of_it() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        for is_told in [false, true] {
+            let mut terms = world.terms(&account);
+            (terms["capture"], terms["amount"]) = (json!("automatic"), json!(5_000));
+            let id = world.paid(&terms, "pm_card_bypassPending").await;
+            world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+            assert_eq!(run(&world).await["succeeded"], 1);
+            world.until_unknown("cancel").await;
+            if is_told {
+                world.carry().await;
+                world.until(&id, "held").await;
+            } else {
+                assert_eq!(world.get(&id).await["status"], "refunding");
+                // Soon enough for the run after that: nothing stays longer than 20 minutes (ESC-7).
+                testkit::eventually(support::SOON, || async {
+                    world.clock.advance(Duration::from_secs(30));
+                    world.get(&id).await["status"] == "held"
+                })
+                .await;
+            }
+            let report = run(&world).await;
+            assert_eq!(
+                (&report["found"], &report["succeeded"]),
+                (&json!(1), &json!(1)),
+                "{is_told} {report}"
+            );
+            world.until(&id, "refunded").await;
+            assert_eq!(world.moved(&id, "refunds").await, [5_000]);
+            // The cancellation is settled in the end, and concerns nobody.
+            let settled = format!(
+                "SELECT count(*) FROM stripe_operations WHERE escrow_id = '{id}' AND kind = 'cancel' AND due_at IS NULL"
+            );
+            testkit::eventually(support::SOON, || async {
+                world.clock.advance(Duration::from_secs(600));
+                world.count(&settled).await == 1
+            })
+            .await;
+            assert_eq!(world.get(&id).await["status"], "refunded");
+            assert_eq!(world.alerts(&id).await, 0);
+            world.carry().await;
+        }
+        world.assert_book_holds().await;
+    });
+}
