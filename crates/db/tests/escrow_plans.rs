@@ -11,7 +11,7 @@ use chrono::Utc;
 use db::escrow::accounts::{find_accounts_in_txn, list_escrows_with_news, take_news_in_txn};
 use db::escrow::breaker::{count_expired_escrows, list_escrows_to_secure, list_expired_escrows, sum_held};
 use db::escrow::held::{Lock, lock_escrow_in_txn};
-use db::escrow::inbox::list_waiting_events;
+use db::escrow::inbox::{list_waiting_events, measure_long_waits};
 use db::escrow::jobs::{count_refused_calls, list_refused_calls};
 use db::escrow::operations::{
     find_operation_in_txn, find_operation_owner, list_due_operations, list_operations_in_txn,
@@ -134,7 +134,11 @@ async fn nothing_that_escrow_asks_for_reads_a_table_through() {
     .await;
     book.look("list_waiting_events", async |txn| {
         let behind = (now, "evt_1".to_owned());
-        list_waiting_events(txn, Some(&behind), 20).await.map(drop)
+        list_waiting_events(txn, Some(&behind), now, 20).await.map(drop)
+    })
+    .await;
+    book.look("measure_long_waits", async |txn| {
+        measure_long_waits(txn, now).await.map(drop)
     })
     .await;
     book.look("list_escrows_with_news", async |txn| {

@@ -93,11 +93,10 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
 
 fn of_read(error: &ReadError, place: usize) -> UnknownAccount {
     match error {
-        ReadError::Missing | ReadError::InvalidId => UnknownAccount::Unknown { place },
-        ReadError::Refused(refusal) if refusal.code.as_deref() == Some("account_invalid") => {
-            UnknownAccount::Unknown { place }
-        }
-        ReadError::Refused(_)
+        ReadError::InvalidId => UnknownAccount::Unknown { place },
+        gone if gone.is_gone() => UnknownAccount::Unknown { place },
+        ReadError::Missing
+        | ReadError::Refused(_)
         | ReadError::InvalidRelated(_)
         | ReadError::Unreadable { .. }
         | ReadError::Unavailable(_) => {

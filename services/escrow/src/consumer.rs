@@ -14,7 +14,6 @@ use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
 use domain::escrow::input::{Fact, Input};
 use domain::escrow::operation::{Observation, Status};
-use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -87,6 +86,14 @@ impl Decider {
     /// Reads from Stripe what an event does not say: the object that a thin one points to, and whose payment a dispute is about where
     /// the payment is not known here. While Stripe cannot be asked the event waits in the inbox, and is looked at again by `waiting`.
     pub(crate) async fn hydrate(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
+        self.read_objects(reading).await?;
+        if matches!(reading.content, Content::Waiting) {
+            reading.rest(self.runner.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn read_objects(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
         self.read_pointer(reading).await;
         let Content::About(about) = &mut reading.content else {
             return Ok(());
@@ -148,7 +155,7 @@ impl Decider {
         reading.content = match content {
             Err(_) => Content::Waiting,
             Ok(Ok(content)) => content,
-            Ok(Err(ReadError::Missing)) => Content::Ignored("object_is_gone"),
+            Ok(Err(error)) if error.is_gone() => Content::Ignored("object_is_gone"),
             Ok(Err(error)) if error.is_transient() => Content::Waiting,
             Ok(Err(error)) => Content::Unreadable(format!("related_object: {error}")),
         };

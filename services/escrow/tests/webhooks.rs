@@ -3,11 +3,15 @@
 
 mod support;
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{SOON, in_world, unique};
 
 const CARD: &str = "pm_card_bypassPending";
+/// No event whose object cannot be read is left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(750);
 
 #[test]
 fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
@@ -86,12 +90,98 @@ fn a_thin_event_waits_while_stripe_is_away_and_is_decided_by_itself_when_it_is_b
         testkit::eventually(SOON, || async { row().await == Some(("waiting".to_owned(), 2)) }).await;
         assert_eq!(world.get(id).await["status"], "awaiting_payment");
         world.heal().await;
+        world.clock.advance(LONGEST_PAUSE);
         world.until(id, "held").await;
         assert_eq!(
             row().await,
             Some(("decided".to_owned(), 2)),
             "looking again is no delivery"
         );
+    });
+}
+
+/// A thin notice about an object at Stripe.
+fn thin(kind: &str, object: &str, url: &str) -> Value {
+    json!({
+        "id": unique("evt_thin"), "object": "v2.core.event", "type": kind, "created": "2026-10-01T10:00:00.000Z", "livemode": false,
+        "context": null, "related_object": {"id": object, "type": "any", "url": url},
+    })
+}
+
+#[test]
+fn a_thin_event_of_an_account_that_is_not_connected_any_more_waits_for_nothing() {
+    in_world(|world| async move {
+        let gone = json!({"path": "/v1/accounts/*", "method": "GET", "kind": "error", "status": 403, "code": "account_invalid", "times": 1_000});
+        world.fault(gone).await;
+        for kind in ["v1.account.updated", "v2.core.account.updated"] {
+            let event = thin(kind, "acct_gone", "/v2/core/accounts/acct_gone");
+            world.deliver(&event, "connect").await;
+            let ignored = format!(
+                "SELECT count(*) FROM billing_events WHERE stripe_event_id = '{}' AND outcome = 'ignored' AND reason = 'object_is_gone'",
+                event["id"].as_str().unwrap()
+            );
+            testkit::eventually(SOON, || async { world.count(&ignored).await == 1 }).await;
+        }
+    });
+}
+
+#[test]
+fn a_thin_event_of_an_accounts_person_has_the_account_read() {
+    in_world(|world| async move {
+        let (account, _) = world.captured().await;
+        world
+            .act(json!({"act": "set_capability", "account": account, "status": "inactive"}))
+            .await;
+        let url = format!("/v2/core/accounts/{account}/persons/person_1");
+        let barred =
+            format!("SELECT count(*) FROM escrow_recipients WHERE account = '{account}' AND readiness = 'not_ready'");
+        // What was read in the second in which the escrow was created counts as much as this.
+        testkit::eventually(SOON, || async {
+            world
+                .deliver(&thin("v2.core.account_person.updated", "person_1", &url), "connect")
+                .await;
+            world.count(&barred).await == 1
+        })
+        .await;
+    });
+}
+
+/// One that our key may never read is asked for ever more rarely, and a person is told.
+#[test]
+fn a_thin_event_that_cannot_be_read_is_left_alone_ever_longer_and_told_of() {
+    in_world(|world| async move {
+        let refused = json!({"path": "/v1/transfers/*", "method": "GET", "kind": "error", "status": 403, "code": "more_permissions_required", "times": 1_000});
+        world.fault(refused).await;
+        let event = thin("v1.transfer.created", "tr_1", "/v1/transfers/tr_1");
+        world.deliver(&event, "platform").await;
+        let id = event["id"].as_str().unwrap();
+        let failures = async |at_least: i32| {
+            let sql = "SELECT read_failures, (extract(epoch FROM read_again_at - $2))::bigint FROM billing_events \
+                       WHERE stripe_event_id = $1 AND status = 'waiting' AND read_failures >= $3";
+            let row = world
+                .sql
+                .query_opt(sql, &[&id, &world.clock.now(), &at_least])
+                .await
+                .unwrap();
+            row.map(|row| (row.get::<_, i32>(0), row.get::<_, i64>(1)))
+        };
+        let mut last = 0;
+        for times in 1..=5 {
+            testkit::eventually(SOON, || async { failures(times).await.is_some() }).await;
+            let (count, wait) = failures(times).await.unwrap();
+            assert_eq!(count, times, "time stands still, and so does it");
+            assert!(wait > last, "{wait} after {last}");
+            last = wait;
+            world
+                .clock
+                .advance(Duration::from_secs(u64::try_from(wait).unwrap() + 1));
+        }
+        assert_eq!(world.alerts("stripe_api_failure:escrow/long_wait").await, 0);
+        world.clock.advance(Duration::from_secs(3_600));
+        testkit::eventually(SOON, || async {
+            world.alerts("stripe_api_failure:escrow/long_wait").await == 1
+        })
+        .await;
     });
 }
 
