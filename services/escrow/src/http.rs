@@ -29,7 +29,7 @@ use crate::create::{Created, create, is_repeat};
 use crate::error::EscrowError;
 use crate::request::{EscrowRequest, field_of, invalid, object_that_counts, of_terms, refund_amount, spelled};
 use crate::runner::Runner;
-use crate::timeouts::{Timeouts, Trigger};
+use crate::timeouts::Timeouts;
 
 /// When a caller may ask again for what Stripe did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -251,16 +251,15 @@ async fn post_timeouts(request: HttpRequest, desk: Data<Desk>) -> Result<HttpRes
         .reconcile_secret
         .as_ref()
         .is_some_and(|secret| require_secret(headers(), secret).is_ok());
-    if !by_secret {
+    let actor = if by_secret {
+        "scheduler".to_owned()
+    } else {
         let token = bearer(headers()).map_err(|error| error.problem())?;
         let caller = desk.authenticator.verify(token).map_err(|error| error.problem())?;
         caller.require_service()?;
-    }
-    let report = desk
-        .timeouts
-        .run(Trigger::Asked)
-        .await
-        .map_err(|error| problem(&error))?;
+        format!("service:{}", caller.subject)
+    };
+    let report = desk.timeouts.run(&actor).await.map_err(|error| problem(&error))?;
     desk.runner.pool.notify_one();
     desk.runner.relay.notify_one();
     Ok(HttpResponse::Ok().json(report))

@@ -378,12 +378,14 @@ fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
         });
         world.deliver(&event, "platform").await;
         world.until(id, "held").await;
-        let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
-        world.fault(away).await;
+        let may_not = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "error", "status": 403,
+                             "code": "more_permissions_required", "times": 1_000});
+        world.fault(may_not).await;
         world.command(id, "release", &json!({})).await;
         let resting = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'intended' \
                        AND due_at >= created_at + interval '1 minute'";
         testkit::eventually(SOON, || async { world.count(resting).await == 1 }).await;
+        assert_eq!(world.alerts("stripe_api_failure:escrow/charge").await, 1);
         world.heal().await;
         world.clock.advance(std::time::Duration::from_secs(60));
         world.until(id, "distributed").await;
