@@ -52,6 +52,7 @@ migrations! {
     10 "0010_waits",
     11 "0011_lists",
     12 "0012_traces",
+    14 "0014_news",
 }
 
 /// How many months of partitions are kept ahead.

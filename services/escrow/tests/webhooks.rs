@@ -392,64 +392,58 @@ fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
     });
 }
 
-/// What an account has become since its escrow was paid out counts when it is released again.
+/// What an account has become since its escrow was paid out counts when it is to be paid again, by a person or by itself: an escrow that
+/// is over hears nothing, and is told then.
 #[test]
 fn a_recipient_that_lost_and_got_back_its_capability_is_paid_again() {
     in_world(|world| async move {
-        let (first, second) = (world.account().await, world.account().await);
-        let mut terms = world.terms(&first);
-        terms["capture"] = json!("automatic");
-        terms["recipients"] = json!([{"account": first, "share_bps": 5_000}, {"account": second, "share_bps": 5_000}]);
-        let id = world.held(&terms).await;
-        let one_waits =
-            json!({"path": "/v1/transfers$", "method": "POST", "kind": "error", "code": "balance_insufficient"});
-        world.fault(one_waits).await;
-        world.command(&id, "release", &json!({})).await;
-        let shown = world.until(&id, "transfer_failed").await;
-        let paid = |of: &Value| of["status"] == "paid";
-        let (paid, refused) = if paid(&shown["recipients"][0]) {
-            (&first, &second)
-        } else {
-            (&second, &first)
-        };
-        assert_ne!(paid, refused);
-        let capability = |status: &'static str| json!({"act": "set_capability", "account": paid, "status": status});
-        world.act(capability("inactive")).await;
-        world.tell_account(paid).await;
-        let barred = "SELECT count(*) FROM escrow_recipients WHERE readiness = 'not_ready'";
-        testkit::eventually(SOON, || async { world.count(barred).await == 1 }).await;
-        let number = shown["operations"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["account"] == json!(refused))
-            .unwrap()["number"]
-            .clone();
-        world
-            .command(&id, &format!("operations/{number}/retry"), &json!({}))
-            .await;
-        world.until(&id, "distributed").await;
-        world.carry().await;
+        for by_itself in [false, true] {
+            let (account, id) = world.captured().await;
+            // The next call may come at once.
+            let lost = json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after", "times": 1_000});
+            world.fault(lost).await;
+            world.command(&id, "release", &json!({})).await;
+            world.until_unknown("transfer").await;
+            // Barred while its transfer is under way.
+            let capability =
+                |status: &'static str| json!({"act": "set_capability", "account": account, "status": status});
+            world.act(capability("inactive")).await;
+            world.tell_account(&account).await;
+            let barred =
+                format!("SELECT count(*) FROM escrow_recipients WHERE escrow_id = '{id}' AND readiness = 'not_ready'");
+            testkit::eventually(SOON, || async { world.count(&barred).await == 1 }).await;
+            world.heal().await;
+            world.carry().await;
+            world.until(&id, "distributed").await;
 
-        world.act(capability("active")).await;
-        world.tell_account_at(paid, 120).await;
-        let known = format!("SELECT count(*) FROM escrow_accounts WHERE account = '{paid}' AND readiness = 'ready'");
-        testkit::eventually(SOON, || async { world.count(&known).await == 1 }).await;
-        let transfers = world.book(&id).await["transfers"].clone();
-        let transfer = transfers
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["destination"] == json!(paid))
-            .unwrap()["id"]
-            .clone();
-        let reversal = format!("/v1/transfers/{}/reversals", transfer.as_str().unwrap());
-        world.stripe(Method::POST, &reversal, &[("amount", "4500")]).await;
-        world.carry().await;
-        world.until(&id, "reversed").await;
-        world.command(&id, "release", &json!({})).await;
-        world.until(&id, "distributed").await;
-        assert_eq!(world.moved(&id, "transfers").await, [4_500, 4_500, 4_500]);
+            world.act(capability("active")).await;
+            world.tell_account_at(&account, 120).await;
+            let known =
+                format!("SELECT count(*) FROM escrow_accounts WHERE account = '{account}' AND readiness = 'ready'");
+            testkit::eventually(SOON, || async { world.count(&known).await == 1 }).await;
+            assert_eq!(world.count(&barred).await, 1, "what is over hears nothing");
+
+            let transfer = world.book(&id).await["transfers"][0]["id"].as_str().unwrap().to_owned();
+            let reversal = format!("/v1/transfers/{transfer}/reversals");
+            world.stripe(Method::POST, &reversal, &[("amount", "9000")]).await;
+            if by_itself {
+                let failed = world
+                    .stripe(Method::GET, &format!("/v1/transfers/{transfer}"), &[])
+                    .await;
+                let event = json!({
+                    "id": unique("evt_failed"), "object": "event", "type": "transfer.failed", "created": world.clock.unix_seconds(),
+                    "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": failed},
+                });
+                world.deliver(&event, "platform").await;
+            } else {
+                world.carry().await;
+                world.until(&id, "reversed").await;
+                world.command(&id, "release", &json!({})).await;
+            }
+            testkit::eventually(SOON, || async { world.moved(&id, "transfers").await == [9_000, 9_000] }).await;
+            world.until(&id, "distributed").await;
+            world.carry().await;
+        }
         world.assert_book_holds().await;
     });
 }
