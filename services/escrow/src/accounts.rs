@@ -119,6 +119,12 @@ pub(crate) enum ReadAccountError {
 impl Runner {
     /// Reads an account and tells escrows what is new of it.
     pub(crate) async fn read_account(&self, account: &str) -> Result<(), ReadAccountError> {
+        self.keep_account(account).await?;
+        self.tell_news().await.map_err(ReadAccountError::Escrow)
+    }
+
+    /// Reads an account and keeps what it is.
+    pub(crate) async fn keep_account(&self, account: &str) -> Result<(), ReadAccountError> {
         let answer = self
             .stripe
             .ask(Ask::Account, |stripe| stripe.read_account(account))
@@ -132,8 +138,8 @@ impl Runner {
                 in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
             })
             .await
-            .map_err(ReadAccountError::Escrow)?;
-        self.tell_news().await.map_err(ReadAccountError::Escrow)
+            .map(drop)
+            .map_err(ReadAccountError::Escrow)
     }
 
     /// Tells escrows what is new of their recipients' accounts, until all have heard.

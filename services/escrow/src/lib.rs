@@ -20,6 +20,7 @@ mod error;
 mod http;
 mod notices;
 mod pool;
+mod read_account;
 mod reading;
 mod request;
 mod runner;

@@ -447,3 +447,63 @@ fn a_recipient_that_lost_and_got_back_its_capability_is_paid_again() {
         world.assert_book_holds().await;
     });
 }
+
+/// Without a webhook nobody would know that the account can receive again.
+#[test]
+fn a_person_has_an_account_read_whose_webhook_was_lost() {
+    in_world(|world| async move {
+        let account = world.new_account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "pending_user_setup").await;
+        let read = format!("recipients/{account}/read");
+        for (fault, status, code) in [
+            (
+                json!({"kind": "error", "status": 403, "code": "account_invalid"}),
+                409,
+                "account_gone",
+            ),
+            (
+                json!({"kind": "error", "status": 404, "code": "resource_missing"}),
+                409,
+                "account_gone",
+            ),
+            (
+                json!({"kind": "error", "status": 401, "code": "api_key_expired"}),
+                503,
+                "stripe_unavailable",
+            ),
+            (json!({"kind": "refuse"}), 503, "stripe_unavailable"),
+        ] {
+            let mut fault = fault;
+            (fault["path"], fault["method"]) = (json!("/v1/accounts/*"), json!("GET"));
+            world.fault(fault).await;
+            let (answered, body) = world.command(&id, &read, &json!({})).await;
+            assert_eq!((answered, &body["code"]), (status, &json!(code)), "{body:#}");
+        }
+        world
+            .act(json!({"act": "complete_onboarding", "account": account}))
+            .await;
+        let wanted = "SELECT count(*) FROM admin_actions WHERE action = 'read_account' AND actor = 'service:shop'";
+        let key = unique("key");
+        let (status, body) = world
+            .post(&format!("/api/escrows/{id}/{read}"), Some(&key), &json!({}))
+            .await;
+        assert_eq!((status, world.count(wanted).await), (202, 1), "{body:#}");
+        let (status, again) = world
+            .post(&format!("/api/escrows/{id}/{read}"), Some(&key), &json!({}))
+            .await;
+        assert_eq!((status, world.count(wanted).await), (202, 1), "{again:#}");
+        assert_eq!(again, body, "the same key gets the same answer");
+        world.until(&id, "distributed").await;
+        for (escrow, account) in [(id.as_str(), "acct_nobody"), ("esc_nobody", account.as_str())] {
+            let (status, body) = world
+                .command(escrow, &format!("recipients/{account}/read"), &json!({}))
+                .await;
+            assert_eq!((status, &body["code"]), (404, &json!("not_found")), "{body:#}");
+        }
+        world.assert_book_holds().await;
+    });
+}
