@@ -507,3 +507,39 @@ fn a_person_has_an_account_read_whose_webhook_was_lost() {
         world.assert_book_holds().await;
     });
 }
+
+/// A bank may take more than was paid, by a rate that has moved: the recipient gives back its share and no more, and the platform bears the rest.
+#[test]
+fn a_dispute_of_more_than_the_payment_takes_back_no_more_than_was_paid_out() {
+    in_world(|world| async move {
+        for is_released in [false, true] {
+            let (_, id) = world.captured().await;
+            if is_released {
+                world.command(&id, "release", &json!({})).await;
+                world.until(&id, "distributed").await;
+            }
+            let charge = world.book(&id).await["captures"][0]["charge"].clone();
+            let mut dispute = world.act(json!({"act": "create_dispute", "charge": charge})).await;
+            dispute["amount"] = json!(12_500);
+            for (kind, stage, status) in [
+                ("charge.dispute.created", "needs_response", "disputed"),
+                ("charge.dispute.closed", "lost", "reversed"),
+            ] {
+                dispute["status"] = json!(stage);
+                let event = json!({
+                    "id": unique("evt_dispute"), "object": "event", "type": kind, "created": world.clock.unix_seconds(),
+                    "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": dispute},
+                });
+                world.deliver(&event, "platform").await;
+                let shown = world.until(&id, status).await;
+                assert_eq!(shown["captured"], 10_000, "{shown:#}");
+            }
+            let taken_back: Vec<i64> = if is_released { vec![9_000] } else { vec![] };
+            assert_eq!(world.moved(&id, "reversals").await, taken_back);
+            assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+            let (status, body) = world.command(&id, "refund", &json!({})).await;
+            assert!(matches!(status, 400 | 409), "nothing is left to be refunded: {body:#}");
+            world.assert_book_holds().await;
+        }
+    });
+}
