@@ -15,9 +15,7 @@ use db::escrow::breaker::{count_expired_escrows, list_escrows_to_secure, list_ex
 use db::escrow::held::{Lock, lock_escrow_in_txn};
 use db::escrow::inbox::{list_waiting_events, measure_long_waits};
 use db::escrow::jobs::{count_refused_calls, list_refused_calls};
-use db::escrow::operations::{
-    find_operation_in_txn, find_operation_owner, list_due_operations, list_operations_in_txn,
-};
+use db::escrow::operations::{find_operation_in_txn, list_due_operations, list_operations_in_txn};
 use db::escrow::owners::{Names, find_owner_in_txn, is_recipient_anywhere};
 use db::{Database, DatabaseConfig, DbError, Transaction};
 use domain::escrow::facts::Readiness;
@@ -179,10 +177,6 @@ async fn nothing_that_escrow_asks_for_reads_a_table_through() {
     .await;
     book.look("lock_escrow (its last part)", async |txn| {
         lock_escrow_in_txn(txn, id, Lock::Exclusive).await.map(drop)
-    })
-    .await;
-    book.look("find_operation_owner", async |txn| {
-        find_operation_owner(txn, "esc_old_1_0").await.map(drop)
     })
     .await;
     book.look("find_operation", async |txn| {

@@ -43,7 +43,11 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             }
         };
         for operation in due {
-            let DueOperation { id, traceparent } = operation;
+            let DueOperation {
+                id,
+                escrow,
+                traceparent,
+            } = operation;
             if !lock(&in_hand).insert(id.clone()) {
                 continue;
             }
@@ -54,7 +58,7 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             let (runner, in_hand) = (runner.clone(), Arc::clone(&in_hand));
             let span = span(&id, traceparent.as_deref());
             let working = async move {
-                if let Err(error) = runner.work(&id).await {
+                if let Err(error) = runner.work(&id, &escrow).await {
                     Span::current().record("otel.status_code", "ERROR");
                     log(&error, "an operation was not worked on, it stays due");
                 }

@@ -56,15 +56,13 @@ pub(crate) struct Told {
 }
 
 impl Runner {
-    /// Does what is to be done next about an operation, if anything is.
-    pub(crate) async fn work(&self, operation: &str) -> Result<Told, EscrowError> {
-        let owner = db::escrow::operations::find_operation_owner(&self.store.reader().await?, operation).await?;
-        let owner = owner.ok_or(EscrowError::Missing)?;
-        let picked = self.pick_up(operation, &owner).await?;
+    /// Does what is to be done next about an operation of an escrow, if anything is.
+    pub(crate) async fn work(&self, operation: &str, escrow: &str) -> Result<Told, EscrowError> {
+        let picked = self.pick_up(operation, escrow).await?;
         match picked {
             Picked::Nothing | Picked::Over => Ok(Told::default()),
             Picked::NeedsCharge { payment_intent } => {
-                self.learn_charge(operation, &owner, &payment_intent).await?;
+                self.learn_charge(operation, escrow, &payment_intent).await?;
                 Ok(Told::default())
             }
             Picked::Call(errand) => {
@@ -82,7 +80,7 @@ impl Runner {
                     trouble: made.trouble,
                     fact: None,
                 };
-                self.settle(operation, &owner, &observation, &observed).await?;
+                self.settle(operation, escrow, &observation, &observed).await?;
                 Ok(Told {
                     client_secret: made.client_secret,
                 })
@@ -100,9 +98,9 @@ impl Runner {
                             fact,
                             ..Observed::default()
                         };
-                        self.settle(operation, &owner, &observation, &observed).await?;
+                        self.settle(operation, escrow, &observation, &observed).await?;
                     }
-                    Err(error) => self.tell_of_blindness(operation, &owner, &error).await?,
+                    Err(error) => self.tell_of_blindness(operation, escrow, &error).await?,
                 }
                 Ok(Told::default())
             }
