@@ -53,6 +53,7 @@ migrations! {
     11 "0011_lists",
     12 "0012_traces",
     13 "0013_other_prices",
+    14 "0014_news",
 }
 
 /// How many months of partitions are kept ahead.

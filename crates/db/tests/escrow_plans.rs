@@ -8,16 +8,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use chrono::Utc;
-use db::escrow::accounts::{find_accounts_in_txn, list_escrows_with_news, take_news_in_txn};
+use db::escrow::accounts::{
+    AccountRow, find_accounts_in_txn, list_escrows_with_news, take_news_in_txn, upsert_account_in_txn,
+};
 use db::escrow::breaker::{count_expired_escrows, list_escrows_to_secure, list_expired_escrows, sum_held};
 use db::escrow::held::{Lock, lock_escrow_in_txn};
-use db::escrow::inbox::list_waiting_events;
+use db::escrow::inbox::{list_waiting_events, measure_long_waits};
 use db::escrow::jobs::{count_refused_calls, list_refused_calls};
-use db::escrow::operations::{
-    find_operation_in_txn, find_operation_owner, list_due_operations, list_operations_in_txn,
-};
+use db::escrow::operations::{find_operation_in_txn, list_due_operations, list_operations_in_txn};
 use db::escrow::owners::{Names, find_owner_in_txn, is_recipient_anywhere};
 use db::{Database, DatabaseConfig, DbError, Transaction};
+use domain::escrow::facts::Readiness;
+use domain::time::UnixSeconds;
 use testkit::TestDb;
 use tokio_postgres::Client;
 
@@ -134,11 +136,25 @@ async fn nothing_that_escrow_asks_for_reads_a_table_through() {
     .await;
     book.look("list_waiting_events", async |txn| {
         let behind = (now, "evt_1".to_owned());
-        list_waiting_events(txn, Some(&behind), 20).await.map(drop)
+        list_waiting_events(txn, Some(&behind), now, 20).await.map(drop)
+    })
+    .await;
+    book.look("measure_long_waits", async |txn| {
+        measure_long_waits(txn, now).await.map(drop)
     })
     .await;
     book.look("list_escrows_with_news", async |txn| {
         list_escrows_with_news(txn, 100).await.map(drop)
+    })
+    .await;
+    book.look("upsert_account (whom it concerns)", async |txn| {
+        let row = AccountRow {
+            account: "acct_old_1".to_owned(),
+            readiness: Readiness::Ready,
+            requirements: serde_json::json!({}),
+            seen_at: UnixSeconds(now.timestamp()),
+        };
+        upsert_account_in_txn(txn, &row).await.map(drop)
     })
     .await;
     book.look("take_news", async |txn| take_news_in_txn(txn, id).await.map(drop))
@@ -161,10 +177,6 @@ async fn nothing_that_escrow_asks_for_reads_a_table_through() {
     .await;
     book.look("lock_escrow (its last part)", async |txn| {
         lock_escrow_in_txn(txn, id, Lock::Exclusive).await.map(drop)
-    })
-    .await;
-    book.look("find_operation_owner", async |txn| {
-        find_operation_owner(txn, "esc_old_1_0").await.map(drop)
     })
     .await;
     book.look("find_operation", async |txn| {

@@ -199,6 +199,45 @@ fn what_expired_and_was_paid_at_the_last_moment_is_refunded_under_the_breaker() 
     assert_eq!(story.jobs(), [(Task::Refund, 10_000, Standing::Open)]);
 }
 
+/// Stripe refuses to cancel what was captured, and its call is settled an hour later: nobody waits for that.
+#[test]
+fn what_expired_and_was_captured_is_refunded_while_the_cancellation_is_not_settled() {
+    let refused = Failure::new(ErrorCode::PaymentIntentUnexpectedState, 400);
+    let mut story = Story::new();
+    story.ask(Command::Expire, LATE).expect("expired");
+    story.hear(Fact::Captured(eur(10_000)));
+    assert_eq!(story.escrow.status, EscrowStatus::Held);
+    story.ask(Command::Expire, LATE).expect("the next run does not wait");
+    assert_eq!(
+        story.jobs(),
+        [
+            (Task::Cancel, 10_000, Standing::Open),
+            (Task::Refund, 10_000, Standing::Open)
+        ]
+    );
+    story.end(&Task::Cancel, JobOutcome::GivenUp(Some(refused)));
+    assert_eq!(story.jobs(), [(Task::Refund, 10_000, Standing::Open)]);
+    story.end(&Task::Refund, JobOutcome::Done(None));
+    assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Refunded));
+}
+
+/// Our capture is refused because others have canceled the payment.
+#[test]
+fn what_was_canceled_as_it_was_released_is_canceled() {
+    let refused = Failure::new(ErrorCode::PaymentIntentUnexpectedState, 400);
+    for command in [Command::Release, Command::SecureAuthorization] {
+        let mut story = Story::new();
+        story.hear(Fact::Authorized {
+            capture_before: Some(UnixSeconds(NOW.0 + 1)),
+        });
+        story.ask(command, NOW).expect("asked");
+        assert_eq!(story.jobs(), [(Task::Capture, 10_000, Standing::Open)]);
+        story.hear(Fact::PaymentCanceled);
+        story.end(&Task::Capture, JobOutcome::GivenUp(Some(refused)));
+        assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Canceled));
+    }
+}
+
 #[test]
 fn what_a_person_gave_up_and_was_captured_is_refunded_at_once() {
     let mut story = Story::new();

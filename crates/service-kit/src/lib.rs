@@ -5,6 +5,7 @@
 //! Invariant: no other room reads the environment or the time of day (`clippy.toml` bans both).
 
 pub mod auth;
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod drain;

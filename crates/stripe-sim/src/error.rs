@@ -118,7 +118,8 @@ impl ApiError {
         error
     }
 
-    /// What a fault says. Kept under the idempotency key, as a refusal of Stripe's own is.
+    /// What a fault says. Kept under the idempotency key, as a refusal of Stripe's own is; but for what Stripe decides by our key alone,
+    /// before anything is executed.
     pub(crate) fn made_up(status: u16, code: Option<&str>, message: Option<&str>) -> Self {
         let kind = match status {
             402 => "card_error",
@@ -131,7 +132,7 @@ impl ApiError {
             message.unwrap_or("The simulator was told to refuse this."),
         );
         error.code = code.map(Into::into);
-        error.executed = true;
+        error.executed = !matches!(status, 401 | 403);
         error
     }
 

@@ -8,7 +8,6 @@
 
 mod announcement;
 mod api;
-mod backoff;
 mod config;
 mod consumer;
 mod error;

@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use service_kit::backoff;
 use tokio::time::Instant;
-
-use crate::backoff;
 
 /// The pauses of a process.
 #[derive(Debug, Default)]

@@ -93,11 +93,10 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
 
 fn of_read(error: &ReadError, place: usize) -> UnknownAccount {
     match error {
-        ReadError::Missing | ReadError::InvalidId => UnknownAccount::Unknown { place },
-        ReadError::Refused(refusal) if refusal.code.as_deref() == Some("account_invalid") => {
-            UnknownAccount::Unknown { place }
-        }
-        ReadError::Refused(_)
+        ReadError::InvalidId => UnknownAccount::Unknown { place },
+        gone if gone.is_gone() => UnknownAccount::Unknown { place },
+        ReadError::Missing
+        | ReadError::Refused(_)
         | ReadError::InvalidRelated(_)
         | ReadError::Unreadable { .. }
         | ReadError::Unavailable(_) => {
@@ -120,6 +119,12 @@ pub(crate) enum ReadAccountError {
 impl Runner {
     /// Reads an account and tells escrows what is new of it.
     pub(crate) async fn read_account(&self, account: &str) -> Result<(), ReadAccountError> {
+        self.keep_account(account).await?;
+        self.tell_news().await.map_err(ReadAccountError::Escrow)
+    }
+
+    /// Reads an account and keeps what it is.
+    pub(crate) async fn keep_account(&self, account: &str) -> Result<(), ReadAccountError> {
         let answer = self
             .stripe
             .ask(Ask::Account, |stripe| stripe.read_account(account))
@@ -133,8 +138,8 @@ impl Runner {
                 in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
             })
             .await
-            .map_err(ReadAccountError::Escrow)?;
-        self.tell_news().await.map_err(ReadAccountError::Escrow)
+            .map(drop)
+            .map_err(ReadAccountError::Escrow)
     }
 
     /// Tells escrows what is new of their recipients' accounts, until all have heard.

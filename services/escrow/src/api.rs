@@ -223,6 +223,16 @@ pub(crate) fn post_bear_loss() -> Operation {
     command("bearLoss", "Has the platform bear what a recipient does not give back.").path("account", Schema::text())
 }
 
+pub(crate) fn post_read_account() -> Operation {
+    command(
+        "readAccount",
+        "Reads a recipient's account at Stripe, where its account.updated was lost; one that can receive again is paid.",
+    )
+    .path("account", Schema::text())
+    .problem(409, &["account_gone"])
+    .problem(503, &["stripe_unavailable"])
+}
+
 pub(crate) fn post_timeouts() -> Operation {
     let number = |words| Schema::integer().note(words);
     let report = Schema::object([

@@ -23,7 +23,7 @@ use crate::tally::{self, Count};
 /// Who changes an escrow, how, and by which call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cause<'a> {
-    /// `service:<who>`, `sweeper`, `worker`, `stripe`.
+    /// `service:<who>`, `scheduler` (by its secret), `job`, `sweeper`, `worker`, `retry`, `stripe`.
     pub(crate) actor: &'a str,
     /// In a word.
     pub(crate) action: &'a str,

@@ -59,11 +59,38 @@ pub(crate) async fn find(store: &Store, id: &str) -> Result<Value, EscrowError> 
         .await
 }
 
-/// What became of a command.
-struct Ordered {
-    answer: Value,
+/// What became of an order.
+pub(crate) struct Ordered {
+    pub(crate) answer: Value,
     /// The request has been carried out before, under its key.
-    is_repeat: bool,
+    pub(crate) is_repeat: bool,
+}
+
+/// Whether an order is to be carried out.
+pub(crate) enum Claimed {
+    /// It is.
+    Now,
+    /// It was, and this was the answer.
+    Before(Value),
+}
+
+/// Claims the key that an order came under, if it has one.
+pub(crate) async fn claim_in_txn(
+    txn: &Transaction<'_>,
+    order: Order<'_>,
+    now: DateTime<Utc>,
+) -> Result<Claimed, EscrowError> {
+    let Some(keyed) = &order.keyed else {
+        return Ok(Claimed::Now);
+    };
+    match claim_key_in_txn(txn, keyed, order.escrow, now, now + KEY_LIFETIME).await? {
+        Claim::OtherRequest => Err(EscrowError::KeyReused),
+        Claim::Repeat {
+            answer: Some((_, answer)),
+            ..
+        } => Ok(Claimed::Before(answer)),
+        Claim::Repeat { answer: None, .. } | Claim::New => Ok(Claimed::Now),
+    }
 }
 
 /// Carries a command out, or gives the answer of the request that has done so under the same key.
@@ -89,20 +116,11 @@ async fn order_in_txn(
     command: &Command,
     now: DateTime<Utc>,
 ) -> Result<Ordered, EscrowError> {
-    if let Some(keyed) = &order.keyed {
-        match claim_key_in_txn(txn, keyed, order.escrow, now, now + KEY_LIFETIME).await? {
-            Claim::OtherRequest => return Err(EscrowError::KeyReused),
-            Claim::Repeat {
-                answer: Some((_, answer)),
-                ..
-            } => {
-                return Ok(Ordered {
-                    answer,
-                    is_repeat: true,
-                });
-            }
-            Claim::Repeat { answer: None, .. } | Claim::New => {}
-        }
+    if let Claimed::Before(answer) = claim_in_txn(txn, order, now).await? {
+        return Ok(Ordered {
+            answer,
+            is_repeat: true,
+        });
     }
     // A recipient that is known not to be able to receive is not tried.
     let held = lock_in_txn(txn, order.escrow).await?;

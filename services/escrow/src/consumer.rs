@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{BatchError, BatchHandler, Incoming, Verdict};
+use chrono::{DateTime, Utc};
 use db::escrow::accounts::upsert_account_in_txn;
 use db::escrow::held::HeldEscrow;
 use db::escrow::inbox::{EventOutcome, mark_event_in_txn, set_event_outcome_in_txn};
@@ -14,7 +15,6 @@ use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
 use domain::escrow::input::{Fact, Input};
 use domain::escrow::operation::{Observation, Status};
-use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -40,6 +40,13 @@ pub(crate) enum Decided {
     /// This became of it.
     As(EventOutcome<'static>),
 }
+
+/// It says what is known, and takes effect once (the guard of intent, as billing has it).
+const KNOWN: EventOutcome<'static> = EventOutcome {
+    outcome: "semantic_duplicate",
+    guard: Some("intent"),
+    reason: "known",
+};
 
 const fn outcome(outcome: &'static str, reason: &'static str) -> EventOutcome<'static> {
     EventOutcome {
@@ -87,6 +94,14 @@ impl Decider {
     /// Reads from Stripe what an event does not say: the object that a thin one points to, and whose payment a dispute is about where
     /// the payment is not known here. While Stripe cannot be asked the event waits in the inbox, and is looked at again by `waiting`.
     pub(crate) async fn hydrate(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
+        self.read_objects(reading).await?;
+        if matches!(reading.content, Content::Waiting) {
+            reading.rest(self.runner.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn read_objects(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
         self.read_pointer(reading).await;
         let Content::About(about) = &mut reading.content else {
             return Ok(());
@@ -148,7 +163,7 @@ impl Decider {
         reading.content = match content {
             Err(_) => Content::Waiting,
             Ok(Ok(content)) => content,
-            Ok(Err(ReadError::Missing)) => Content::Ignored("object_is_gone"),
+            Ok(Err(error)) if error.is_gone() => Content::Ignored("object_is_gone"),
             Ok(Err(error)) if error.is_transient() => Content::Waiting,
             Ok(Err(error)) => Content::Unreadable(format!("related_object: {error}")),
         };
@@ -170,7 +185,7 @@ impl Decider {
                     if let Content::Account(_) = &reading.content {
                         self.news.notify_one();
                     }
-                    record(reading, decided);
+                    record(reading, decided, self.runner.clock.now());
                     return Ok(decided);
                 }
             }
@@ -189,7 +204,7 @@ impl Decider {
             | Content::PayoutFailed(_)
             | Content::RefundFailed { .. } => outcome("applied", "applied"),
             // Most of what Stripe tells of our own calls is known by then, and its row is written once.
-            Content::About(_) => outcome("semantic_duplicate", "known"),
+            Content::About(_) => KNOWN,
         };
         if !mark_event_in_txn(txn, &event, first).await? {
             return Ok(Decided::Repeat);
@@ -285,7 +300,7 @@ impl Decider {
         match apply_in_txn(txn, &held, &input, &about.learned, cause).await? {
             Applied::Changed(_) => Ok(outcome("applied", "applied")),
             Applied::Known(next) if next.version > version => Ok(outcome("applied", "operation_seen")),
-            Applied::Known(_) => Ok(outcome("semantic_duplicate", "known")),
+            Applied::Known(_) => Ok(KNOWN),
             Applied::Refused(reason) => {
                 tracing::warn!(escrow, kind, %reason, "an event does not fit its escrow");
                 let summary = format!("{kind} does not fit escrow {escrow}: {reason}.");
@@ -333,11 +348,23 @@ fn failed(error: &EscrowError) -> BatchError {
     }
 }
 
-fn record(reading: &Reading<'_>, decided: Decided) {
-    let (word, reason) = match decided {
-        Decided::Repeat => ("duplicate", "known"),
-        Decided::As(EventOutcome { outcome, reason, .. }) => (outcome, reason),
+/// Counts an event that was decided `now`, in the words that billing has as well.
+fn record(reading: &Reading<'_>, decided: Decided, now: DateTime<Utc>) {
+    let EventOutcome {
+        outcome: word,
+        guard,
+        reason,
+    } = match decided {
+        Decided::Repeat => EventOutcome {
+            outcome: "duplicate",
+            guard: Some("idempotency"),
+            reason: "known",
+        },
+        Decided::As(outcome) => outcome,
     };
+    let lag = now.signed_duration_since(reading.created).as_seconds_f64().max(0.0);
+    metrics::histogram!("holdfast_event_lag_seconds").record(lag);
+    metrics::counter!("holdfast_decisions_total", "outcome" => word, "guard" => guard.unwrap_or("none")).increment(1);
     metrics::counter!("holdfast_events_total", "service" => crate::NAME, "type" => reading.kind.clone(), "outcome" => word)
         .increment(1);
     tracing::debug!(

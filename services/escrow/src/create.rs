@@ -73,7 +73,7 @@ pub(crate) async fn create(
             (id, operation)
         }
     };
-    let told = runner.work(&operation).await?;
+    let told = runner.work(&operation, &id).await?;
     let (held, payment, answer) = runner
         .store
         .commit_if(

@@ -1,4 +1,4 @@
-//! `/api/escrows`: create, show, release, refund, retry, bear a loss, and the run of time-outs.
+//! `/api/escrows`: create, show, release, refund, retry, bear a loss, read an account, and the run of time-outs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +27,10 @@ use crate::api;
 use crate::command::{By, Order, find, order};
 use crate::create::{Created, create, is_repeat};
 use crate::error::EscrowError;
+use crate::read_account::{NotRead, read_account};
 use crate::request::{EscrowRequest, field_of, invalid, object_that_counts, of_terms, refund_amount, spelled};
 use crate::runner::Runner;
-use crate::timeouts::{Timeouts, Trigger};
+use crate::timeouts::Timeouts;
 
 /// When a caller may ask again for what Stripe did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -61,6 +62,7 @@ impl Desk {
         ));
         routes.add(at("/api/escrows/{id}/operations/{number}/retry").on(api::post_retry(), post_retry));
         routes.add(at("/api/escrows/{id}/recipients/{account}/bear-loss").on(api::post_bear_loss(), post_bear_loss));
+        routes.add(at("/api/escrows/{id}/recipients/{account}/read").on(api::post_read_account(), post_read_account));
     }
 }
 
@@ -188,9 +190,50 @@ async fn post_bear_loss(
     let (id, account) = path.into_inner();
     let bear_loss = AccountId::parse(account.as_str())
         .map(Command::BearLoss)
-        .map_err(|_| Problem::not_found("There is no such recipient."))?;
+        .map_err(|_| no_recipient())?;
     let wish = Wish::of("bear_loss", &account, &bear_loss);
     command(&desk, &caller, &request, valid(&id)?, wish).await
+}
+
+async fn post_read_account(
+    caller: Principal,
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    desk: Data<Desk>,
+) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
+    let (id, account) = path.into_inner();
+    let id = valid(&id)?;
+    let account = AccountId::parse(account.as_str()).map_err(|_| no_recipient())?;
+    let key = key(&request)?;
+    let scope = format!("escrows.read_account/{}/{id}", caller.subject);
+    let actor = format!("service:{}", caller.subject);
+    let order = Order {
+        escrow: id,
+        by: By::Person,
+        actor: &actor,
+        action: "read_account",
+        counts: None,
+        keyed: key.as_deref().map(|key| Keyed {
+            scope: &scope,
+            key,
+            request: account.as_str(),
+        }),
+    };
+    match read_account(&desk.runner, order, &account).await {
+        Ok(answer) => Ok(HttpResponse::Accepted().json(answer)),
+        Err(NotRead::NoRecipient) => Err(no_recipient()),
+        Err(NotRead::Gone) => Err(Problem::conflict(
+            "account_gone",
+            "Stripe does not know this account, or it is not connected to this platform any more.",
+        )),
+        Err(NotRead::Unavailable) => Err(stripe_unavailable()),
+        Err(NotRead::Escrow(error)) => Err(problem(&error)),
+    }
+}
+
+fn no_recipient() -> Problem {
+    Problem::not_found("There is no such recipient.")
 }
 
 /// What a caller wants of an escrow.
@@ -247,16 +290,15 @@ async fn command(
 
 async fn post_timeouts(request: HttpRequest, desk: Data<Desk>) -> Result<HttpResponse, Problem> {
     let headers = || request.headers().get_all(AUTHORIZATION).map(HeaderValue::as_bytes);
-    if require_secret(headers(), &desk.reconcile_secret).is_err() {
+    let actor = if require_secret(headers(), &desk.reconcile_secret).is_ok() {
+        "scheduler".to_owned()
+    } else {
         let token = bearer(headers()).map_err(|error| error.problem())?;
         let caller = desk.authenticator.verify(token).map_err(|error| error.problem())?;
         caller.require_service()?;
-    }
-    let report = desk
-        .timeouts
-        .run(Trigger::Asked)
-        .await
-        .map_err(|error| problem(&error))?;
+        format!("service:{}", caller.subject)
+    };
+    let report = desk.timeouts.run(&actor).await.map_err(|error| problem(&error))?;
     desk.runner.pool.notify_one();
     desk.runner.relay.notify_one();
     Ok(HttpResponse::Ok().json(report))

@@ -20,6 +20,7 @@ mod error;
 mod http;
 mod notices;
 mod pool;
+mod read_account;
 mod reading;
 mod request;
 mod runner;
@@ -62,7 +63,7 @@ use consumer::Decider;
 use http::Desk;
 use runner::Runner;
 use steps::{Store, Stripe};
-use timeouts::{Timeouts, Trigger};
+use timeouts::Timeouts;
 
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "escrow";
@@ -269,7 +270,7 @@ pub async fn run_timeouts(config: &TimeoutConfig, clock: Clock) -> Result<Timeou
         limits: Limits::clone(&config.limits),
     };
     // What expired is given back whatever becomes of the other half, which asks Stripe.
-    let (secured, report) = tokio::join!(timeouts.secure(), timeouts.run(Trigger::Asked));
+    let (secured, report) = tokio::join!(timeouts.secure(), timeouts.run("job"));
     let report = report?;
     secured?;
     Ok(report)

@@ -20,7 +20,7 @@ use tracing::{Instrument as _, Span};
 use crate::error::EscrowError;
 use crate::runner::Runner;
 use crate::steps::Commit;
-use crate::timeouts::{Timeouts, Trigger};
+use crate::timeouts::{SWEEPER, Timeouts};
 
 /// Calls at once.
 const WORKERS: usize = 8;
@@ -43,7 +43,11 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             }
         };
         for operation in due {
-            let DueOperation { id, traceparent } = operation;
+            let DueOperation {
+                id,
+                escrow,
+                traceparent,
+            } = operation;
             if !lock(&in_hand).insert(id.clone()) {
                 continue;
             }
@@ -54,7 +58,7 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
             let (runner, in_hand) = (runner.clone(), Arc::clone(&in_hand));
             let span = span(&id, traceparent.as_deref());
             let working = async move {
-                if let Err(error) = runner.work(&id).await {
+                if let Err(error) = runner.work(&id, &escrow).await {
                     Span::current().record("otel.status_code", "ERROR");
                     log(&error, "an operation was not worked on, it stays due");
                 }
@@ -150,13 +154,21 @@ async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Re
             |txn| in_txn(async move { Ok::<_, EscrowError>(take_slot(txn, "escrow_timeouts", slot, now).await?) }),
         )
         .await?;
-    show_held(sum_held(&runner.store.reader().await?).await?, currencies);
+    // First of all: the slot is taken, and what fails beside it must not cost the run.
     if is_ours {
-        timeouts.run(Trigger::Timer).await?;
+        timeouts.run(SWEEPER).await?;
         runner.pool.notify_one();
         runner.relay.notify_one();
     }
+    match held(runner).await {
+        Ok(held) => show_held(held, currencies),
+        Err(error) => log(&error, "what is held cannot be summed up"),
+    }
     Ok(())
+}
+
+async fn held(runner: &Runner) -> Result<Vec<(String, i64)>, EscrowError> {
+    Ok(sum_held(&runner.store.reader().await?).await?)
 }
 
 /// Sets the gauge, to nothing where a currency was held and is no longer.

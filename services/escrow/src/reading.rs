@@ -10,6 +10,7 @@ use domain::escrow::input::Fact;
 use domain::ids::{AccountId, DisputeId, StripeObjectId, TransferId};
 use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
+use service_kit::backoff::pause;
 use stripe_gateway::client::read::RelatedObject;
 use stripe_gateway::envelope::{Envelope, Form};
 use stripe_gateway::views::words::{DisputeStatus, PaymentIntentStatus, RefundStatus};
@@ -37,6 +38,10 @@ pub(crate) struct Reading<'m> {
     pub(crate) payload: &'m str,
     /// Whether it comes from the queue, or from the inbox.
     pub(crate) is_delivered: bool,
+    /// How often its object was read in vain before.
+    pub(crate) read_failures: i32,
+    /// When it is to be read again, where it could not be.
+    pub(crate) read_again_at: Option<DateTime<Utc>>,
     pub(crate) content: Content,
 }
 
@@ -107,7 +112,13 @@ impl Reading<'_> {
             received_at: self.received_at,
             payload: self.payload,
             is_delivered: self.is_delivered,
+            read_again: self.read_again_at.map(|at| (self.read_failures.saturating_add(1), at)),
         }
+    }
+
+    /// Its object could not be read, and is left alone for a while, ever longer: whatever it is, it must not be in the way of others.
+    pub(crate) fn rest(&mut self, now: DateTime<Utc>) {
+        self.read_again_at = Some(now + pause(&self.event_id, self.read_failures));
     }
 }
 
@@ -137,6 +148,7 @@ pub(crate) fn read_again(event: &WaitingEvent, livemode: bool) -> Result<Reading
     let reading = parse(&event.payload, &event.endpoint, event.received_at, livemode)?;
     Ok(Reading {
         is_delivered: false,
+        read_failures: event.read_failures,
         ..reading
     })
 }
@@ -169,6 +181,8 @@ fn parse<'m>(
         received_at,
         payload,
         is_delivered: true,
+        read_failures: 0,
+        read_again_at: None,
         content: content(body, &envelope, livemode),
     })
 }
@@ -190,7 +204,7 @@ fn describe(error: &ViewError) -> String {
 }
 
 fn thin(body: &[u8], envelope: &Envelope<'_>) -> Content {
-    let is_account = envelope.kind.starts_with("v2.core.account") || envelope.kind == "v1.account.updated";
+    let is_account = is_about_an_account(&envelope.kind);
     if !is_account && !envelope.kind.starts_with("v1.") {
         return Content::Ignored("no_rule");
     }
@@ -200,8 +214,10 @@ fn thin(body: &[u8], envelope: &Envelope<'_>) -> Content {
         Err(error) => return Content::Unreadable(describe(&error)),
     };
     if is_account {
-        let id = url.rsplit('/').next().unwrap_or_default();
-        return Content::AccountPointer(id.to_owned());
+        return match account_in(&url) {
+            Some(account) => Content::AccountPointer(account.to_owned()),
+            None => Content::Unreadable("related_object.url names no account".to_owned()),
+        };
     }
     match (envelope.kind.strip_prefix("v1."), envelope.context.as_deref()) {
         (Some(kind), None) => Content::Pointer {
@@ -213,6 +229,20 @@ fn thin(body: &[u8], envelope: &Envelope<'_>) -> Content {
         (Some(_), Some(_)) => Content::Ignored("connected_account"),
         (None, _) => Content::Ignored("no_rule"),
     }
+}
+
+/// Whether a notice says that an account is another one now: it, its configurations, or the persons that stand for it. A link that its
+/// owner has followed says nothing of it.
+fn is_about_an_account(kind: &str) -> bool {
+    let of_account = kind.strip_prefix("v2.core.account");
+    let changes = |rest: &str| [".", "[", "_person."].iter().any(|begin| rest.starts_with(begin));
+    kind == "v1.account.updated" || of_account.is_some_and(changes)
+}
+
+/// The account of `/v2/core/accounts/acct_1`, or of what is below it.
+fn account_in(url: &str) -> Option<&str> {
+    let mut parts = url.split(['/', '?']).skip_while(|part| *part != "accounts");
+    parts.nth(1).filter(|account| !account.is_empty())
 }
 
 fn payout_failed(account: &str) -> Content {
@@ -443,4 +473,39 @@ fn of_transfer(kind: &str, transfer: &Transfer) -> Content {
         learned: Learned::default(),
         fact,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_about_an_account_names_it_whatever_of_it_has_changed() {
+        let account = |kind: &str, url: &str| is_about_an_account(kind).then(|| account_in(url).map(ToOwned::to_owned));
+        let known = Some(Some("acct_1".to_owned()));
+        for (kind, url, expected) in [
+            ("v1.account.updated", "/v1/accounts/acct_1", known.clone()),
+            ("v2.core.account.updated", "/v2/core/accounts/acct_1", known.clone()),
+            (
+                "v2.core.account[requirements].updated",
+                "/v2/core/accounts/acct_1?include=requirements",
+                known.clone(),
+            ),
+            (
+                "v2.core.account_person.updated",
+                "/v2/core/accounts/acct_1/persons/person_2",
+                known,
+            ),
+            (
+                "v2.core.account_person.updated",
+                "/v2/core/persons/person_2",
+                Some(None),
+            ),
+            ("v2.core.account.updated", "/v2/core/accounts/", Some(None)),
+            ("v2.core.account_link.returned", "/v2/core/account_links/link_1", None),
+            ("v2.core.accounting.updated", "/v2/core/accounts/acct_1", None),
+        ] {
+            assert_eq!(account(kind, url), expected, "{kind} {url}");
+        }
+    }
 }

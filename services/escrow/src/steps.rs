@@ -69,6 +69,8 @@ names! {
         Settled => "settled",
         /// An event, whose message is not acknowledged.
         EventDecided => "event_decided",
+        /// A person had a recipient's account read, and its escrow has heard what it is.
+        AccountRead => "account_read",
         /// News of accounts were told to one escrow.
         NewsTold => "news_told",
     }
@@ -97,7 +99,7 @@ names! {
         Secret => "secret",
         /// Whether a recipient's account exists, before an escrow is created for it.
         Recipient => "recipient",
-        /// How an account is now, after a refusal said that it cannot receive.
+        /// How an account is now, after a refusal said that it cannot receive, or because a person asks.
         Account => "account",
         /// When an authorisation ends.
         AuthorizationEnd => "authorization_end",

@@ -18,11 +18,12 @@ use domain::escrow::terms::{AUTHORIZATION_LIFETIME, CAPTURE_MARGIN};
 use domain::money::Money;
 use domain::time::UnixSeconds;
 use serde::Serialize;
+use stripe_gateway::client::read::ReadError;
 
 use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn, store_in_txn};
 use crate::error::EscrowError;
 use crate::notices::tell_in_txn;
-use crate::runner::Runner;
+use crate::runner::{Runner, Unseen, blindness};
 use crate::steps::{Ask, Commit};
 
 /// More than any run lets pass, so that those that cannot be decided now do not hide the rest.
@@ -30,14 +31,10 @@ const AT_MOST: i64 = 2_000;
 /// Authorisations that are looked after in one round.
 const TO_SECURE: i64 = 100;
 
-/// Who starts a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trigger {
-    /// The timer.
-    Timer,
-    /// A person, a scheduler or a job.
-    Asked,
-}
+/// More escrows that failed are not told of one by one.
+const TOLD_OF_FAILURES: usize = 20;
+/// The timer, in the audit trail.
+pub(crate) const SWEEPER: &str = "sweeper";
 
 /// What a run did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -75,9 +72,17 @@ enum Fate {
     Tripped(Limit),
 }
 
+/// What became of an authorisation that may be about to end.
+enum Secured {
+    /// Its end is known, and what that asks for is done.
+    Seen,
+    /// Stripe does not say when it ends.
+    Unread(ReadError),
+}
+
 impl Timeouts {
-    /// Gives back what has expired, as far as the breaker lets.
-    pub(crate) async fn run(&self, trigger: Trigger) -> Result<TimeoutReport, EscrowError> {
+    /// Gives back what has expired, as far as the breaker lets. The audit trail says that it was `actor` who wanted it.
+    pub(crate) async fn run(&self, actor: &str) -> Result<TimeoutReport, EscrowError> {
         let now = self.runner.clock.now();
         let conn = self.runner.store.reader().await?;
         let waiting = list_expired_escrows(&conn, now, AT_MOST).await?;
@@ -88,9 +93,9 @@ impl Timeouts {
             ..TimeoutReport::default()
         };
         let mut run = Used::default();
-        let mut tripped = None;
+        let (mut tripped, mut failed) = (None, Vec::new());
         for escrow in &waiting {
-            match self.expire(escrow, &run, now).await {
+            match self.expire(escrow, &run, actor, now).await {
                 Ok(Fate::GivenBack(what)) => {
                     run.count(what);
                     report.processed += 1;
@@ -106,10 +111,11 @@ impl Timeouts {
                     break;
                 }
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, escrow, "an expired escrow was not decided");
+                    let told: &dyn std::error::Error = &error;
+                    tracing::warn!(error = told, escrow, "an expired escrow was not decided");
                     report.failed += 1;
                     report.success = false;
+                    failed.push(not_given_back(escrow));
                 }
             }
         }
@@ -120,18 +126,19 @@ impl Timeouts {
             report.breaker_tripped = true;
             self.tell_of_breaker(limit, &report, now).await?;
         }
+        self.tell_of_failures(failed, now).await?;
         if report.found > 0 {
-            tracing::info!(?trigger, ?report, "a run of time-outs");
+            tracing::info!(actor, ?report, "a run of time-outs");
         }
         Ok(report)
     }
 
-    async fn expire(&self, escrow: &str, run: &Used, now: DateTime<Utc>) -> Result<Fate, EscrowError> {
+    async fn expire(&self, escrow: &str, run: &Used, actor: &str, now: DateTime<Utc>) -> Result<Fate, EscrowError> {
         let is_decided = |fate: &Fate| matches!(fate, Fate::GivenBack(_) | Fate::SetAside);
         self.runner
             .store
             .commit_if(Commit::Expired, is_decided, |txn| {
-                in_txn(self.expire_in_txn(txn, escrow, run, now))
+                in_txn(self.expire_in_txn(txn, escrow, run, actor, now))
             })
             .await
     }
@@ -141,6 +148,7 @@ impl Timeouts {
         txn: &Transaction<'_>,
         escrow: &str,
         run: &Used,
+        actor: &str,
         now: DateTime<Utc>,
     ) -> Result<Fate, EscrowError> {
         let held = lock_in_txn(txn, escrow).await?;
@@ -161,7 +169,7 @@ impl Timeouts {
             }
             Verdict::Pass => {
                 let cause = Cause {
-                    actor: "sweeper",
+                    actor,
                     action: "expire",
                     operation: None,
                     reason: Some("its time is over"),
@@ -203,6 +211,14 @@ impl Timeouts {
             .await
     }
 
+    /// One that fails again and again would stay beyond its time, and nobody would know (ESC-7).
+    async fn tell_of_failures(&self, failed: Vec<(&str, Alert)>, now: DateTime<Utc>) -> Result<(), EscrowError> {
+        for (escrow, alert) in failed.into_iter().take(TOLD_OF_FAILURES) {
+            self.tell(escrow, alert, now).await?;
+        }
+        Ok(())
+    }
+
     /// Captures authorisations that are about to end, of escrows whose creators asked for that. One that cannot be holds up no other.
     pub(crate) async fn secure(&self) -> Result<(), EscrowError> {
         let now = self.runner.clock.now();
@@ -210,20 +226,36 @@ impl Timeouts {
         let conn = self.runner.store.reader().await?;
         let escrows = list_escrows_to_secure(&conn, before, TO_SECURE).await?;
         drop(conn);
+        let mut unread = None;
         for escrow in &escrows {
-            if let Err(error) = self.secure_one(escrow, now).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, escrow, "an authorisation that is about to end was not captured");
+            match self.secure_one(escrow, now).await {
+                Ok(Secured::Seen) => {}
+                Ok(Secured::Unread(error)) => {
+                    unread.get_or_insert((escrow.as_str(), error));
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, escrow, "an authorisation that is about to end was not captured");
+                }
             }
+        }
+        // Once a round: what Stripe does not say of one it says of none.
+        if let Some((escrow, error)) = unread {
+            let alert = blindness(Unseen::AuthorizationEnd, escrow, &error);
+            self.tell(escrow, alert, now).await?;
         }
         if !escrows.is_empty() {
             self.runner.pool.notify_one();
+            self.runner.relay.notify_one();
         }
         Ok(())
     }
 
-    async fn secure_one(&self, escrow: &str, now: DateTime<Utc>) -> Result<(), EscrowError> {
-        let capture_before = self.ask_when_it_ends(escrow).await?;
+    async fn secure_one(&self, escrow: &str, now: DateTime<Utc>) -> Result<Secured, EscrowError> {
+        let capture_before = match self.ask_when_it_ends(escrow).await? {
+            Ok(capture_before) => capture_before,
+            Err(error) => return Ok(Secured::Unread(error)),
+        };
         self.runner
             .store
             .commit_if(
@@ -233,7 +265,7 @@ impl Timeouts {
                     in_txn(async move {
                         let mut held = lock_in_txn(txn, escrow).await?;
                         let cause = |action: &'static str| Cause {
-                            actor: "sweeper",
+                            actor: SWEEPER,
                             action,
                             operation: None,
                             reason: Some("its authorisation is about to end"),
@@ -257,12 +289,12 @@ impl Timeouts {
                 },
             )
             .await
-            .map(drop)
+            .map(|_| Secured::Seen)
     }
 
     /// When the authorisation ends, from Stripe, where no event has told. Of methods of which Stripe does not say, it is taken to end as
     /// early as any does.
-    async fn ask_when_it_ends(&self, escrow: &str) -> Result<Option<UnixSeconds>, EscrowError> {
+    async fn ask_when_it_ends(&self, escrow: &str) -> Result<Result<Option<UnixSeconds>, ReadError>, EscrowError> {
         let (authorized, charge, payment) = self
             .runner
             .store
@@ -274,25 +306,54 @@ impl Timeouts {
             })
             .await?;
         if authorized.flatten().is_some() {
-            return Ok(None);
+            return Ok(Ok(None));
         }
+        Ok(self.read_when_it_ends(charge, payment).await)
+    }
+
+    async fn read_when_it_ends(
+        &self,
+        charge: Option<String>,
+        payment: Option<String>,
+    ) -> Result<Option<UnixSeconds>, ReadError> {
         let stripe = &self.runner.stripe;
         let charge = match (charge, payment) {
             (Some(charge), _) => Some(charge),
             (None, Some(payment)) => {
                 let read = stripe.ask(Ask::AuthorizationEnd, |stripe| stripe.read_payment_intent(&payment));
-                read.await.ok().and_then(|answer| answer.content.latest_charge)
+                read.await?.content.latest_charge
             }
             (None, None) => None,
         };
         let Some(charge) = charge else { return Ok(None) };
         let read = stripe.ask(Ask::AuthorizationEnd, |stripe| stripe.read_charge(&charge));
-        Ok(read.await.ok().map(|answer| {
-            let charge = answer.content;
-            let known = charge.capture_before.map(UnixSeconds);
-            known.unwrap_or_else(|| UnixSeconds(charge.created).plus(AUTHORIZATION_LIFETIME))
-        }))
+        let charge = read.await?.content;
+        let known = charge.capture_before.map(UnixSeconds);
+        Ok(Some(known.unwrap_or_else(|| {
+            UnixSeconds(charge.created).plus(AUTHORIZATION_LIFETIME)
+        })))
     }
+
+    async fn tell(&self, escrow: &str, alert: Alert, now: DateTime<Utc>) -> Result<(), EscrowError> {
+        self.runner
+            .store
+            .commit_as(
+                |()| None,
+                |txn| {
+                    let alert = alert.clone();
+                    in_txn(async move { tell_in_txn(txn, Some(escrow), vec![alert], now).await })
+                },
+            )
+            .await
+    }
+}
+
+fn not_given_back(escrow: &str) -> (&str, Alert) {
+    let summary = format!(
+        "Escrow {escrow} has expired and cannot be given back, because something fails; it is tried again by each run."
+    );
+    let alert = Alert::new(AlertKind::EscrowAttention, format!("{escrow}/not_given_back"), summary);
+    (escrow, alert)
 }
 
 /// What giving the escrow back would move.

@@ -185,6 +185,32 @@ fn a_capture_that_others_made_of_a_part_is_taken_for_what_it_is() {
     });
 }
 
+/// Others end a payment in the dashboard, its webhook is lost, and our call the other way is refused: what is there is seen by looking.
+#[test]
+fn a_payment_that_others_captured_or_canceled_is_seen_where_our_call_is_refused() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let terms = world.terms(&account);
+        for (theirs, ours, end, refunds) in [
+            ("capture", "refund", "refunded", vec![10_000]),
+            ("cancel", "release", "canceled", vec![]),
+        ] {
+            let id = world.held(&terms).await;
+            let payment = world.get(&id).await["payment_intent_id"].as_str().unwrap().to_owned();
+            let path = format!("/v1/payment_intents/{payment}/{theirs}");
+            world.stripe(Method::POST, &path, &[]).await;
+            let (status, body) = world.command(&id, ours, &json!({})).await;
+            assert_eq!(status, 202, "{body:#}");
+            world.until_later(&id, end).await;
+            assert_eq!(world.moved(&id, "refunds").await, refunds, "{theirs}");
+            // What is told of it late is known.
+            world.carry().await;
+            world.until(&id, end).await;
+        }
+        world.assert_book_holds().await;
+    });
+}
+
 /// A key that may not list what it made would leave calls unknown for ever.
 #[test]
 fn a_look_that_stripe_refuses_is_told() {

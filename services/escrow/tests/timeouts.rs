@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{World, in_world};
+use tokio_util::sync::CancellationToken;
 
 /// So many escrows that were paid and captured, in the database alone: what happens to them is asked before Stripe is.
 async fn captured(world: &World, count: i32, amount: i64, currency: &str) {
@@ -165,5 +166,140 @@ fn an_escrow_that_expires_is_canceled_or_refunded_at_stripe() {
         assert_eq!(world.moved(&refunded, "refunds").await, [5_000]);
         assert_eq!(world.moved(&canceled, "captures").await, [0_i64; 0]);
         world.assert_book_holds().await;
+    });
+}
+
+/// The payer pays at the moment at which the escrow is given up, and Stripe's webhook about it is lost.
+#[test]
+fn what_was_paid_as_it_expired_is_refunded_although_no_webhook_told_of_it() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        for is_told in [false, true] {
+            let mut terms = world.terms(&account);
+            (terms["capture"], terms["amount"]) = (json!("automatic"), json!(5_000));
+            let id = world.paid(&terms, "pm_card_bypassPending").await;
+            world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+            assert_eq!(run(&world).await["succeeded"], 1);
+            world.until_unknown("cancel").await;
+            if is_told {
+                world.carry().await;
+                world.until(&id, "held").await;
+            } else {
+                // Soon enough for the run after that: nothing stays longer than 20 minutes (ESC-7).
+                testkit::eventually(support::SOON, || async {
+                    world.clock.advance(Duration::from_secs(30));
+                    world.get(&id).await["status"] == "held"
+                })
+                .await;
+            }
+            let report = run(&world).await;
+            assert_eq!(
+                (&report["found"], &report["succeeded"]),
+                (&json!(1), &json!(1)),
+                "{is_told} {report}"
+            );
+            world.until(&id, "refunded").await;
+            assert_eq!(world.moved(&id, "refunds").await, [5_000]);
+            // The cancellation is settled in the end, and concerns nobody.
+            let settled = format!(
+                "SELECT count(*) FROM stripe_operations WHERE escrow_id = '{id}' AND kind = 'cancel' AND due_at IS NULL"
+            );
+            testkit::eventually(support::SOON, || async {
+                world.clock.advance(Duration::from_secs(600));
+                world.count(&settled).await == 1
+            })
+            .await;
+            assert_eq!(world.get(&id).await["status"], "refunded");
+            assert_eq!(world.alerts(&id).await, 0);
+            world.carry().await;
+        }
+        world.assert_book_holds().await;
+    });
+}
+
+/// An instance whose timer runs, beside the one of the world.
+fn timer(world: &World) -> (escrow::Escrow, CancellationToken) {
+    let stop = CancellationToken::new();
+    let config = support::config(world.db.service_url(), world.broker.amqp_url(), &world.sim.base_url);
+    let tuning = escrow::Tuning {
+        pace: escrow::Pace {
+            timer: Duration::from_millis(50),
+            ..escrow::Pace::default()
+        },
+        ..escrow::Tuning::default()
+    };
+    let escrow = escrow::Escrow::start(&config, world.clock.clone(), tuning, stop.clone()).unwrap();
+    (escrow, stop)
+}
+
+/// What nobody can hold, and no gauge can show.
+#[test]
+fn the_timer_gives_back_what_has_expired_although_the_gauge_fails() {
+    in_world(|world| async move {
+        captured(&world, 1, 500, "eur").await;
+        world.clock.advance(Duration::from_secs(3_601));
+        captured(&world, 2, i64::MAX - 1, "usd").await;
+        let (escrow, stop) = timer(&world);
+        let begun = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND escrow_id = 'esc_eur500_1'";
+        testkit::eventually(support::SOON, || async { world.count(begun).await == 1 }).await;
+        stop.cancel();
+        escrow.wait().await;
+    });
+}
+
+#[test]
+fn one_that_cannot_be_given_back_is_told_to_a_person_and_holds_up_no_other() {
+    in_world(|world| async move {
+        captured(&world, 3, 500, "eur").await;
+        let broken = "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$; \
+                      CREATE TRIGGER broken BEFORE UPDATE ON escrow_transactions FOR EACH ROW WHEN (OLD.id = 'esc_eur500_2') \
+                      EXECUTE FUNCTION broken()";
+        world.sql.batch_execute(broken).await.unwrap();
+        world.clock.advance(Duration::from_secs(3_601));
+        let report = run(&world).await;
+        assert_eq!(
+            (
+                &report["success"],
+                &report["succeeded"],
+                &report["failed"],
+                &report["left"]
+            ),
+            (&json!(false), &json!(2), &json!(1), &json!(1)),
+            "{report}"
+        );
+        assert_eq!(alerts(&world, "escrow_attention:esc_eur500_2/not_given_back").await, 1);
+        assert_eq!(alerts(&world, "escrow_attention:esc_eur500_1/not_given_back").await, 0);
+        let by = "SELECT count(*) FROM admin_actions WHERE action = 'expire' AND actor = 'service:shop'";
+        assert_eq!(world.count(by).await, 2, "who asked for it is in the audit trail");
+    });
+}
+
+/// A key that may not read charges would have the authorisation end in silence.
+#[test]
+fn an_end_of_an_authorisation_that_cannot_be_read_is_told_and_not_guessed() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["expires_at"] = json!(world.in_days(300));
+        terms["on_authorization_expiry"] = json!("capture");
+        let id = world.paid(&terms, "pm_card_bypassPending").await;
+        let may_not = json!({"path": "/v1/charges/*", "method": "GET", "kind": "error", "status": 403,
+                             "code": "more_permissions_required", "times": 100_000});
+        world.fault(may_not).await;
+        let events = world.stripe(reqwest::Method::GET, "/v1/events?limit=100", &[]).await;
+        let authorized = "payment_intent.amount_capturable_updated";
+        let mut events = events["data"].as_array().unwrap().iter();
+        let event = events.find(|event| event["type"] == authorized).unwrap();
+        world.carry_one(event, "platform").await;
+        world.until(&id, "held").await;
+        let (escrow, stop) = timer(&world);
+        let told = "stripe_api_failure:escrow/authorization_end";
+        testkit::eventually(support::SOON, || async { world.alerts(told).await > 0 }).await;
+        let ends = "SELECT count(*) FROM escrow_transactions WHERE capture_before IS NOT NULL";
+        assert_eq!(world.count(ends).await, 0);
+        world.heal().await;
+        testkit::eventually(support::SOON, || async { world.count(ends).await == 1 }).await;
+        stop.cancel();
+        escrow.wait().await;
     });
 }

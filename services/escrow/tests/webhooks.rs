@@ -3,11 +3,15 @@
 
 mod support;
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{SOON, in_world, unique};
 
 const CARD: &str = "pm_card_bypassPending";
+/// No event whose object cannot be read is left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(750);
 
 #[test]
 fn a_dispute_is_heard_before_the_answer_that_says_whose_payment_it_is_about() {
@@ -86,12 +90,98 @@ fn a_thin_event_waits_while_stripe_is_away_and_is_decided_by_itself_when_it_is_b
         testkit::eventually(SOON, || async { row().await == Some(("waiting".to_owned(), 2)) }).await;
         assert_eq!(world.get(id).await["status"], "awaiting_payment");
         world.heal().await;
+        world.clock.advance(LONGEST_PAUSE);
         world.until(id, "held").await;
         assert_eq!(
             row().await,
             Some(("decided".to_owned(), 2)),
             "looking again is no delivery"
         );
+    });
+}
+
+/// A thin notice about an object at Stripe.
+fn thin(kind: &str, object: &str, url: &str) -> Value {
+    json!({
+        "id": unique("evt_thin"), "object": "v2.core.event", "type": kind, "created": "2026-10-01T10:00:00.000Z", "livemode": false,
+        "context": null, "related_object": {"id": object, "type": "any", "url": url},
+    })
+}
+
+#[test]
+fn a_thin_event_of_an_account_that_is_not_connected_any_more_waits_for_nothing() {
+    in_world(|world| async move {
+        let gone = json!({"path": "/v1/accounts/*", "method": "GET", "kind": "error", "status": 403, "code": "account_invalid", "times": 1_000});
+        world.fault(gone).await;
+        for kind in ["v1.account.updated", "v2.core.account.updated"] {
+            let event = thin(kind, "acct_gone", "/v2/core/accounts/acct_gone");
+            world.deliver(&event, "connect").await;
+            let ignored = format!(
+                "SELECT count(*) FROM billing_events WHERE stripe_event_id = '{}' AND outcome = 'ignored' AND reason = 'object_is_gone'",
+                event["id"].as_str().unwrap()
+            );
+            testkit::eventually(SOON, || async { world.count(&ignored).await == 1 }).await;
+        }
+    });
+}
+
+#[test]
+fn a_thin_event_of_an_accounts_person_has_the_account_read() {
+    in_world(|world| async move {
+        let (account, _) = world.captured().await;
+        world
+            .act(json!({"act": "set_capability", "account": account, "status": "inactive"}))
+            .await;
+        let url = format!("/v2/core/accounts/{account}/persons/person_1");
+        let barred =
+            format!("SELECT count(*) FROM escrow_recipients WHERE account = '{account}' AND readiness = 'not_ready'");
+        // What was read in the second in which the escrow was created counts as much as this.
+        testkit::eventually(SOON, || async {
+            world
+                .deliver(&thin("v2.core.account_person.updated", "person_1", &url), "connect")
+                .await;
+            world.count(&barred).await == 1
+        })
+        .await;
+    });
+}
+
+/// One that our key may never read is asked for ever more rarely, and a person is told.
+#[test]
+fn a_thin_event_that_cannot_be_read_is_left_alone_ever_longer_and_told_of() {
+    in_world(|world| async move {
+        let refused = json!({"path": "/v1/transfers/*", "method": "GET", "kind": "error", "status": 403, "code": "more_permissions_required", "times": 1_000});
+        world.fault(refused).await;
+        let event = thin("v1.transfer.created", "tr_1", "/v1/transfers/tr_1");
+        world.deliver(&event, "platform").await;
+        let id = event["id"].as_str().unwrap();
+        let failures = async |at_least: i32| {
+            let sql = "SELECT read_failures, (extract(epoch FROM read_again_at - $2))::bigint FROM billing_events \
+                       WHERE stripe_event_id = $1 AND status = 'waiting' AND read_failures >= $3";
+            let row = world
+                .sql
+                .query_opt(sql, &[&id, &world.clock.now(), &at_least])
+                .await
+                .unwrap();
+            row.map(|row| (row.get::<_, i32>(0), row.get::<_, i64>(1)))
+        };
+        let mut last = 0;
+        for times in 1..=5 {
+            testkit::eventually(SOON, || async { failures(times).await.is_some() }).await;
+            let (count, wait) = failures(times).await.unwrap();
+            assert_eq!(count, times, "time stands still, and so does it");
+            assert!(wait > last, "{wait} after {last}");
+            last = wait;
+            world
+                .clock
+                .advance(Duration::from_secs(u64::try_from(wait).unwrap() + 1));
+        }
+        assert_eq!(world.alerts("stripe_api_failure:escrow/long_wait").await, 0);
+        world.clock.advance(Duration::from_secs(3_600));
+        testkit::eventually(SOON, || async {
+            world.alerts("stripe_api_failure:escrow/long_wait").await == 1
+        })
+        .await;
     });
 }
 
@@ -288,76 +378,168 @@ fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
         });
         world.deliver(&event, "platform").await;
         world.until(id, "held").await;
-        let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
-        world.fault(away).await;
+        let may_not = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "error", "status": 403,
+                             "code": "more_permissions_required", "times": 1_000});
+        world.fault(may_not).await;
         world.command(id, "release", &json!({})).await;
         let resting = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'intended' \
                        AND due_at >= created_at + interval '1 minute'";
         testkit::eventually(SOON, || async { world.count(resting).await == 1 }).await;
+        assert_eq!(world.alerts("stripe_api_failure:escrow/charge").await, 1);
         world.heal().await;
         world.clock.advance(std::time::Duration::from_secs(60));
         world.until(id, "distributed").await;
     });
 }
 
-/// What an account has become since its escrow was paid out counts when it is released again.
+/// What an account has become since its escrow was paid out counts when it is to be paid again, by a person or by itself: an escrow that
+/// is over hears nothing, and is told then.
 #[test]
 fn a_recipient_that_lost_and_got_back_its_capability_is_paid_again() {
     in_world(|world| async move {
-        let (first, second) = (world.account().await, world.account().await);
-        let mut terms = world.terms(&first);
-        terms["capture"] = json!("automatic");
-        terms["recipients"] = json!([{"account": first, "share_bps": 5_000}, {"account": second, "share_bps": 5_000}]);
-        let id = world.held(&terms).await;
-        let one_waits =
-            json!({"path": "/v1/transfers$", "method": "POST", "kind": "error", "code": "balance_insufficient"});
-        world.fault(one_waits).await;
-        world.command(&id, "release", &json!({})).await;
-        let shown = world.until(&id, "transfer_failed").await;
-        let paid = |of: &Value| of["status"] == "paid";
-        let (paid, refused) = if paid(&shown["recipients"][0]) {
-            (&first, &second)
-        } else {
-            (&second, &first)
-        };
-        assert_ne!(paid, refused);
-        let capability = |status: &'static str| json!({"act": "set_capability", "account": paid, "status": status});
-        world.act(capability("inactive")).await;
-        world.tell_account(paid).await;
-        let barred = "SELECT count(*) FROM escrow_recipients WHERE readiness = 'not_ready'";
-        testkit::eventually(SOON, || async { world.count(barred).await == 1 }).await;
-        let number = shown["operations"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["account"] == json!(refused))
-            .unwrap()["number"]
-            .clone();
-        world
-            .command(&id, &format!("operations/{number}/retry"), &json!({}))
-            .await;
-        world.until(&id, "distributed").await;
-        world.carry().await;
+        for by_itself in [false, true] {
+            let (account, id) = world.captured().await;
+            // The next call may come at once.
+            let lost = json!({"path": "/v1/transfers$", "method": "POST", "kind": "lost_after", "times": 1_000});
+            world.fault(lost).await;
+            world.command(&id, "release", &json!({})).await;
+            world.until_unknown("transfer").await;
+            // Barred while its transfer is under way.
+            let capability =
+                |status: &'static str| json!({"act": "set_capability", "account": account, "status": status});
+            world.act(capability("inactive")).await;
+            world.tell_account(&account).await;
+            let barred =
+                format!("SELECT count(*) FROM escrow_recipients WHERE escrow_id = '{id}' AND readiness = 'not_ready'");
+            testkit::eventually(SOON, || async { world.count(&barred).await == 1 }).await;
+            world.heal().await;
+            world.carry().await;
+            world.until(&id, "distributed").await;
 
-        world.act(capability("active")).await;
-        world.tell_account_at(paid, 120).await;
-        let known = format!("SELECT count(*) FROM escrow_accounts WHERE account = '{paid}' AND readiness = 'ready'");
-        testkit::eventually(SOON, || async { world.count(&known).await == 1 }).await;
-        let transfers = world.book(&id).await["transfers"].clone();
-        let transfer = transfers
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["destination"] == json!(paid))
-            .unwrap()["id"]
-            .clone();
-        let reversal = format!("/v1/transfers/{}/reversals", transfer.as_str().unwrap());
-        world.stripe(Method::POST, &reversal, &[("amount", "4500")]).await;
-        world.carry().await;
-        world.until(&id, "reversed").await;
-        world.command(&id, "release", &json!({})).await;
-        world.until(&id, "distributed").await;
-        assert_eq!(world.moved(&id, "transfers").await, [4_500, 4_500, 4_500]);
+            world.act(capability("active")).await;
+            world.tell_account_at(&account, 120).await;
+            let known =
+                format!("SELECT count(*) FROM escrow_accounts WHERE account = '{account}' AND readiness = 'ready'");
+            testkit::eventually(SOON, || async { world.count(&known).await == 1 }).await;
+            assert_eq!(world.count(&barred).await, 1, "what is over hears nothing");
+
+            let transfer = world.book(&id).await["transfers"][0]["id"].as_str().unwrap().to_owned();
+            let reversal = format!("/v1/transfers/{transfer}/reversals");
+            world.stripe(Method::POST, &reversal, &[("amount", "9000")]).await;
+            if by_itself {
+                let failed = world
+                    .stripe(Method::GET, &format!("/v1/transfers/{transfer}"), &[])
+                    .await;
+                let event = json!({
+                    "id": unique("evt_failed"), "object": "event", "type": "transfer.failed", "created": world.clock.unix_seconds(),
+                    "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": failed},
+                });
+                world.deliver(&event, "platform").await;
+            } else {
+                world.carry().await;
+                world.until(&id, "reversed").await;
+                world.command(&id, "release", &json!({})).await;
+            }
+            testkit::eventually(SOON, || async { world.moved(&id, "transfers").await == [9_000, 9_000] }).await;
+            world.until(&id, "distributed").await;
+            world.carry().await;
+        }
         world.assert_book_holds().await;
+    });
+}
+
+/// Without a webhook nobody would know that the account can receive again.
+#[test]
+fn a_person_has_an_account_read_whose_webhook_was_lost() {
+    in_world(|world| async move {
+        let account = world.new_account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held(&terms).await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "pending_user_setup").await;
+        let read = format!("recipients/{account}/read");
+        for (fault, status, code) in [
+            (
+                json!({"kind": "error", "status": 403, "code": "account_invalid"}),
+                409,
+                "account_gone",
+            ),
+            (
+                json!({"kind": "error", "status": 404, "code": "resource_missing"}),
+                409,
+                "account_gone",
+            ),
+            (
+                json!({"kind": "error", "status": 401, "code": "api_key_expired"}),
+                503,
+                "stripe_unavailable",
+            ),
+            (json!({"kind": "refuse"}), 503, "stripe_unavailable"),
+        ] {
+            let mut fault = fault;
+            (fault["path"], fault["method"]) = (json!("/v1/accounts/*"), json!("GET"));
+            world.fault(fault).await;
+            let (answered, body) = world.command(&id, &read, &json!({})).await;
+            assert_eq!((answered, &body["code"]), (status, &json!(code)), "{body:#}");
+        }
+        world
+            .act(json!({"act": "complete_onboarding", "account": account}))
+            .await;
+        let wanted = "SELECT count(*) FROM admin_actions WHERE action = 'read_account' AND actor = 'service:shop'";
+        let key = unique("key");
+        let (status, body) = world
+            .post(&format!("/api/escrows/{id}/{read}"), Some(&key), &json!({}))
+            .await;
+        assert_eq!((status, world.count(wanted).await), (202, 1), "{body:#}");
+        let (status, again) = world
+            .post(&format!("/api/escrows/{id}/{read}"), Some(&key), &json!({}))
+            .await;
+        assert_eq!((status, world.count(wanted).await), (202, 1), "{again:#}");
+        assert_eq!(again, body, "the same key gets the same answer");
+        world.until(&id, "distributed").await;
+        for (escrow, account) in [(id.as_str(), "acct_nobody"), ("esc_nobody", account.as_str())] {
+            let (status, body) = world
+                .command(escrow, &format!("recipients/{account}/read"), &json!({}))
+                .await;
+            assert_eq!((status, &body["code"]), (404, &json!("not_found")), "{body:#}");
+        }
+        world.assert_book_holds().await;
+    });
+}
+
+/// A bank may take more than was paid, by a rate that has moved: the recipient gives back its share and no more, and the platform bears the rest.
+#[test]
+fn a_dispute_of_more_than_the_payment_takes_back_no_more_than_was_paid_out() {
+    in_world(|world| async move {
+        for is_released in [false, true] {
+            let (_, id) = world.captured().await;
+            if is_released {
+                world.command(&id, "release", &json!({})).await;
+                world.until(&id, "distributed").await;
+            }
+            let charge = world.book(&id).await["captures"][0]["charge"].clone();
+            let mut dispute = world.act(json!({"act": "create_dispute", "charge": charge})).await;
+            dispute["amount"] = json!(12_500);
+            for (kind, stage, status) in [
+                ("charge.dispute.created", "needs_response", "disputed"),
+                ("charge.dispute.closed", "lost", "reversed"),
+            ] {
+                dispute["status"] = json!(stage);
+                let event = json!({
+                    "id": unique("evt_dispute"), "object": "event", "type": kind, "created": world.clock.unix_seconds(),
+                    "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": dispute},
+                });
+                world.deliver(&event, "platform").await;
+                let shown = world.until(&id, status).await;
+                assert_eq!(shown["captured"], 10_000, "{shown:#}");
+            }
+            let taken_back: Vec<i64> = if is_released { vec![9_000] } else { vec![] };
+            assert_eq!(world.moved(&id, "reversals").await, taken_back);
+            assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+            let (status, body) = world.command(&id, "refund", &json!({})).await;
+            assert!(matches!(status, 400 | 409), "nothing is left to be refunded: {body:#}");
+            world.assert_book_holds().await;
+        }
     });
 }

@@ -5,7 +5,11 @@
 //!
 //! No news is lost between the two, because the mark is a lock as well. Whoever marks writes the mark also where it is set, and so waits
 //! for whoever is just taking it; whoever takes it reads the account in a statement after that, and so sees what the mark was set for.
-//! They cannot wait for each other: marking holds the account and waits for marks, taking waits for no account.
+//! Where two escrows are for the same two accounts, two that mark and two that take can wait for each other in a circle. Postgres ends one
+//! of them, and its transaction runs again.
+//!
+//! A recipient that has its share, or is to have none, hears nothing: an account is in any number of escrows that are over. One that is
+//! barred and is to be paid after all is told what it has missed ([`super::held`] marks it), and so is one that a command is about.
 
 use deadpool_postgres::{GenericClient, Transaction};
 use domain::escrow::facts::Readiness;
@@ -48,9 +52,9 @@ pub async fn upsert_account_in_txn(txn: &Transaction<'_>, row: &AccountRow) -> R
         return Ok(0);
     }
     // Also where the mark is set: somebody may be taking it, having read what was known before.
-    // An escrow that is at its end hears nothing more: what it paid out is the recipient's.
+    // A recipient or an escrow that is at its end hears nothing more: what it was paid out is the recipient's.
     let news = "UPDATE escrow_recipients AS r SET account_news = true FROM escrow_transactions AS e \
-                WHERE r.account = $1 AND e.id = r.escrow_id \
+                WHERE r.account = $1 AND r.status NOT IN ('paid', 'reversed', 'returned') AND e.id = r.escrow_id \
                     AND e.status NOT IN ('refunded', 'canceled', 'distributed')";
     execute(txn, "mark_account_news", news, &[&row.account]).await
 }

@@ -14,7 +14,7 @@ use crate::statement::execute;
 pub struct NewAction<'a> {
     /// When.
     pub at: DateTime<Utc>,
-    /// Who: `service:<who>`, `sweeper`, `worker`, `stripe`.
+    /// Who: `service:<who>`, `scheduler` (by its secret), `job`, `sweeper`, `worker`, `retry`, `stripe`.
     pub actor: &'a str,
     /// What, in a word.
     pub action: &'a str,

@@ -119,9 +119,12 @@ async fn load_transfers(txn: &Transaction<'_>, id: &str) -> Result<TransfersOf, 
     Ok(transfers)
 }
 
+/// A recipient that was at its end and is to be paid again has heard nothing meanwhile; if it is barred, it hears it now.
 pub(super) async fn store_recipients(txn: &Transaction<'_>, escrow: &Escrow) -> Result<(), DbError> {
     let sql = "UPDATE escrow_recipients AS r SET status = u.status, entitled = u.entitled, readiness = u.readiness, \
-                   readiness_code = u.code, seen_at = u.seen_at, written_off = u.written_off \
+                   readiness_code = u.code, seen_at = u.seen_at, written_off = u.written_off, \
+                   account_news = r.account_news OR (u.readiness = 'not_ready' \
+                       AND r.status IN ('paid', 'reversed', 'returned') AND u.status NOT IN ('paid', 'reversed', 'returned')) \
                FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::bigint[]) \
                    AS u (account, status, entitled, readiness, code, seen_at, written_off) \
                WHERE r.escrow_id = $1 AND r.account = u.account \

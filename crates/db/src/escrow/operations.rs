@@ -71,6 +71,8 @@ pub struct OperationRow {
 pub struct DueOperation {
     /// Which.
     pub id: String,
+    /// Whose it is, for ever.
+    pub escrow: String,
     /// The W3C trace context of whoever wanted it, where that was traced.
     pub traceparent: Option<String>,
 }
@@ -219,16 +221,6 @@ pub async fn list_operations_in_txn(txn: &Transaction<'_>, escrow: &str) -> Resu
     rows.iter().map(read).collect()
 }
 
-/// Whose an operation is.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn find_operation_owner(conn: &impl GenericClient, id: &str) -> Result<Option<String>, DbError> {
-    let sql = "SELECT escrow_id FROM stripe_operations WHERE id = $1";
-    let row = conn.query_opt(sql, &[&id]).await.during("find_operation_owner")?;
-    Ok(row.map(|row| row.get(0)))
-}
-
 /// Writes a step of the protocol, where the operation still stands as it was read. The caller has stored the escrow before, so that
 /// the job's standing says whether a refused call is due again by itself.
 ///
@@ -307,12 +299,13 @@ pub async fn list_due_operations(
     limit: i64,
 ) -> Result<Vec<DueOperation>, DbError> {
     const OPERATION: &str = "list_due_operations";
-    let sql = "SELECT id, traceparent FROM stripe_operations WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+    let sql = "SELECT id, escrow_id, traceparent FROM stripe_operations WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
     let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
     let rows = conn.query(&statement, &[&now, &limit]).await.during(OPERATION)?;
     let due = rows.iter().map(|row| DueOperation {
         id: row.get(0),
-        traceparent: row.get(1),
+        escrow: row.get(1),
+        traceparent: row.get(2),
     });
     Ok(due.collect())
 }

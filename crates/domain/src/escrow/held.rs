@@ -306,10 +306,13 @@ impl Escrow {
             .map(|(number, job)| (*number, job))
     }
 
-    /// Whether any call is to be made, is being made, or has an unknown outcome.
+    /// Whether any call is to be made, is being made, or has an unknown outcome. A cancellation of what is captured has none: it did not
+    /// happen, and what comes next need not wait until its call is settled.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.jobs.values().any(|job| job.standing == Standing::Open)
+        let is_vain = |job: &Job| job.task == Task::Cancel && self.payment.captured.is_some();
+        let mut jobs = self.jobs.values();
+        jobs.any(|job| job.standing == Standing::Open && !is_vain(job))
     }
 
     /// What the escrow wants of a job's operation at this moment: to be asked in the transaction that picks it up.

@@ -32,6 +32,10 @@ impl Escrow {
             Some(Standing::Refused(_) | Standing::GivenUp(_)) => return RecipientStatus::ReversalFailed,
             None => {}
         }
+        if self.payment.canceled && self.payment.captured.is_none() {
+            // Nothing was ever there for it.
+            return RecipientStatus::Returned;
+        }
         let net = recipient.net();
         let was_refused = self.job_on(&Task::Transfer(recipient.account.clone())).is_some();
         if net < target {

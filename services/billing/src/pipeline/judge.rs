@@ -12,12 +12,12 @@ use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
 use domain::ids::CustomerId;
 use serde_json::{Value, json};
+use service_kit::backoff;
 
 use super::charges::ChargeRows;
 use super::known::Known;
 use super::{Open, Rules};
 use crate::announcement::{self, Cause, StateChange};
-use crate::backoff;
 use crate::reading::{Asked, Bought, Content, GaveUp, Pointer, Reading, Says, Source, Statement};
 
 /// An event with its decision and what explains it.

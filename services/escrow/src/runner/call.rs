@@ -347,7 +347,7 @@ fn unclear(how: Unclear, request_id: Option<String>, trouble: &'static str) -> M
 fn of_refusal(refusal: Refusal) -> Made {
     let text = refusal.code.as_deref().or(refusal.decline_code.as_deref());
     let code = ErrorCode::read(text.unwrap_or(&refusal.kind));
-    let is_about_the_key = refusal.is_about_the_key() && code == ErrorCode::Unknown;
+    let is_about_the_key = is_about_the_key(&refusal, code);
     let made = refused(code, refusal.receipt.status, refusal.receipt.request_id);
     let reason = refusal.message.or(refusal.code).or(Some(refusal.kind));
     if is_about_the_key {
@@ -364,6 +364,12 @@ fn of_refusal(refusal: Refusal) -> Made {
         };
     }
     Made { reason, ..made }
+}
+
+/// `401` is, whatever Stripe calls it: a key that was rolled says `api_key_expired`. `403` says by its code what it is about, if anything
+/// but the key: an account that is not connected any more stays a refusal of this one call.
+fn is_about_the_key(refusal: &Refusal, code: ErrorCode) -> bool {
+    refusal.is_about_the_key() && (refusal.receipt.status == 401 || code == ErrorCode::Unknown)
 }
 
 fn refused(code: ErrorCode, status: u16, request_id: Option<String>) -> Made {

@@ -9,6 +9,7 @@ use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
 use stripe_gateway::client::Client;
 use stripe_gateway::client::read::{Fate, Found as Made, Place, ReadError};
+use stripe_gateway::views::PaymentIntent;
 use stripe_gateway::views::words::PaymentIntentStatus;
 
 use super::Runner;
@@ -82,21 +83,34 @@ fn found(made: &[Made]) -> Result<Found, ReadError> {
 }
 
 /// A payment is captured or canceled once, whoever did it; and whoever did may have captured less.
-async fn payment_is(stripe: &Client, id: &str, status: PaymentIntentStatus) -> Result<Sight, ReadError> {
+async fn payment_is(stripe: &Client, id: &str, expected: PaymentIntentStatus) -> Result<Sight, ReadError> {
     let payment = stripe.read_payment_intent(id).await?.content;
-    if payment.status != status {
-        return Ok(Sight {
-            found: Found::Nothing,
-            fact: None,
-        });
+    let found = if payment.status == expected {
+        one_of(&payment.id)?
+    } else {
+        Found::Nothing
+    };
+    let fact = end_of(&payment, &expected);
+    Ok(Sight { found, fact })
+}
+
+/// How the payment has ended, as far as the outcome does not say it. The end that was not looked for is told as well: its webhook may be
+/// lost, and without it nobody would know of money that is there, or that is not.
+fn end_of(payment: &PaymentIntent, expected: &PaymentIntentStatus) -> Option<Fact> {
+    match payment.status {
+        PaymentIntentStatus::Succeeded => {
+            let currency = Currency::parse(&payment.currency).ok()?;
+            Some(Fact::Captured(Money::new(payment.amount_received, currency)))
+        }
+        PaymentIntentStatus::Canceled if *expected != PaymentIntentStatus::Canceled => Some(Fact::PaymentCanceled),
+        PaymentIntentStatus::Canceled
+        | PaymentIntentStatus::RequiresCapture
+        | PaymentIntentStatus::RequiresPaymentMethod
+        | PaymentIntentStatus::RequiresConfirmation
+        | PaymentIntentStatus::RequiresAction
+        | PaymentIntentStatus::Processing
+        | PaymentIntentStatus::Unknown(_) => None,
     }
-    let captured = payment.status == PaymentIntentStatus::Succeeded;
-    let currency = Currency::parse(&payment.currency).ok();
-    let received = currency.map(|currency| Money::new(payment.amount_received, currency));
-    Ok(Sight {
-        found: one_of(&payment.id)?,
-        fact: received.filter(|_| captured).map(Fact::Captured),
-    })
 }
 
 fn one_of(id: &str) -> Result<Found, ReadError> {

@@ -56,15 +56,13 @@ pub(crate) struct Told {
 }
 
 impl Runner {
-    /// Does what is to be done next about an operation, if anything is.
-    pub(crate) async fn work(&self, operation: &str) -> Result<Told, EscrowError> {
-        let owner = db::escrow::operations::find_operation_owner(&self.store.reader().await?, operation).await?;
-        let owner = owner.ok_or(EscrowError::Missing)?;
-        let picked = self.pick_up(operation, &owner).await?;
+    /// Does what is to be done next about an operation of an escrow, if anything is.
+    pub(crate) async fn work(&self, operation: &str, escrow: &str) -> Result<Told, EscrowError> {
+        let picked = self.pick_up(operation, escrow).await?;
         match picked {
             Picked::Nothing | Picked::Over => Ok(Told::default()),
             Picked::NeedsCharge { payment_intent } => {
-                self.learn_charge(operation, &owner, &payment_intent).await?;
+                self.learn_charge(operation, escrow, &payment_intent).await?;
                 Ok(Told::default())
             }
             Picked::Call(errand) => {
@@ -82,7 +80,7 @@ impl Runner {
                     trouble: made.trouble,
                     fact: None,
                 };
-                self.settle(operation, &owner, &observation, &observed).await?;
+                self.settle(operation, escrow, &observation, &observed).await?;
                 Ok(Told {
                     client_secret: made.client_secret,
                 })
@@ -100,9 +98,9 @@ impl Runner {
                             fact,
                             ..Observed::default()
                         };
-                        self.settle(operation, &owner, &observation, &observed).await?;
+                        self.settle(operation, escrow, &observation, &observed).await?;
                     }
-                    Err(error) => self.tell_of_blindness(operation, &owner, &error).await?,
+                    Err(error) => self.tell_of_blindness(operation, escrow, &error).await?,
                 }
                 Ok(Told::default())
             }
@@ -112,7 +110,7 @@ impl Runner {
     /// What a call has done cannot be looked up. It is looked up again when the lease of the look is over; a key that may not read would
     /// keep it unknown for ever, so a person is told.
     async fn tell_of_blindness(&self, operation: &str, escrow: &str, error: &ReadError) -> Result<(), EscrowError> {
-        let (now, alert) = (self.clock.now(), blindness(operation, error));
+        let (now, alert) = (self.clock.now(), blindness(Unseen::Outcome, operation, error));
         self.store
             .commit_as(
                 |()| None,
@@ -131,21 +129,14 @@ impl Runner {
         let read = self
             .stripe
             .ask(Ask::Charge, |stripe| stripe.read_payment_intent(payment_intent));
-        let charge = read.await.ok().and_then(|answer| answer.content.latest_charge);
-        let now = self.clock.now();
-        let Some(charge) = charge else {
-            tracing::warn!(
-                escrow,
-                "Stripe does not say what the payment's charge is; its transfers wait"
-            );
-            let rest = self.store.commit_as(
-                |()| None,
-                |txn| {
-                    db::in_txn(async move { Ok::<_, EscrowError>(hold_operation_in_txn(txn, operation, now).await?) })
-                },
-            );
-            return rest.await;
+        let (charge, alert) = match read.await {
+            Ok(answer) => (answer.content.latest_charge, None),
+            Err(error) => (None, Some(blindness(Unseen::Charge, escrow, &error))),
         };
+        let Some(charge) = charge else {
+            return self.rest(operation, escrow, alert).await;
+        };
+        let now = self.clock.now();
         let learned = Learned {
             payment_intent: None,
             charge: Some(charge),
@@ -161,6 +152,34 @@ impl Runner {
             .await
     }
 
+    /// Lets an operation rest whose payment's charge is not known, and tells why. Another one may have learned it meanwhile and have begun
+    /// the call, whose lease is then left as it is.
+    async fn rest(&self, operation: &str, escrow: &str, alert: Option<Alert>) -> Result<(), EscrowError> {
+        tracing::warn!(
+            escrow,
+            "Stripe does not say what the payment's charge is; its transfers wait"
+        );
+        let now = self.clock.now();
+        self.store
+            .commit_as(
+                |()| None,
+                |txn| {
+                    let alert = alert.clone();
+                    db::in_txn(async move {
+                        let held = crate::change::lock_in_txn(txn, escrow).await?;
+                        if held.charge.is_none() {
+                            hold_operation_in_txn(txn, operation, now).await?;
+                            tell_in_txn(txn, Some(escrow), alert.into_iter().collect(), now).await?;
+                        }
+                        Ok::<_, EscrowError>(())
+                    })
+                },
+            )
+            .await?;
+        self.relay.notify_one();
+        Ok(())
+    }
+
     pub(crate) fn seconds(&self) -> UnixSeconds {
         UnixSeconds(self.clock.unix_seconds())
     }
@@ -173,11 +192,37 @@ impl Runner {
     }
 }
 
-fn blindness(operation: &str, error: &ReadError) -> Alert {
+/// What cannot be read at Stripe, although money waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unseen {
+    /// What a call has done.
+    Outcome,
+    /// What a payment's charge is called.
+    Charge,
+    /// When an authorisation ends.
+    AuthorizationEnd,
+}
+
+/// Tells a person that Stripe does not say what it has to: a key that may not read would have money wait for ever. `subject` is the
+/// operation or the escrow.
+pub(crate) fn blindness(unseen: Unseen, subject: &str, error: &ReadError) -> Alert {
+    let (word, summary) = match unseen {
+        Unseen::Outcome => (
+            "look",
+            "What calls that move money have done cannot be looked up at Stripe; they stay unknown until it can.",
+        ),
+        Unseen::Charge => (
+            "charge",
+            "What a payment's charge is called cannot be read at Stripe; its transfers wait until it can.",
+        ),
+        Unseen::AuthorizationEnd => (
+            "authorization_end",
+            "When an authorisation ends cannot be read at Stripe; it is not captured in time until it can.",
+        ),
+    };
     let told: &dyn std::error::Error = error;
-    tracing::warn!(error = told, operation, "Stripe cannot be asked what a call has done");
-    let summary = "What calls that move money have done cannot be looked up at Stripe; they stay unknown until it can.";
-    Alert::new(AlertKind::StripeApiFailure, format!("{}/look", crate::NAME), summary)
-        .with("operation", operation)
+    tracing::warn!(error = told, subject, "{summary}");
+    Alert::new(AlertKind::StripeApiFailure, format!("{}/{word}", crate::NAME), summary)
+        .with("for", subject)
         .with("error", error.to_string())
 }

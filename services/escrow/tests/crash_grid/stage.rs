@@ -363,10 +363,27 @@ impl Stage {
         !events.is_empty()
     }
 
-    /// Delivers an event, and waits until it is decided. For that no time has to go by.
+    /// Delivers an event, and waits until it is decided. For that no time has to go by, but where its object could not be read.
     pub async fn tell(&mut self, event: &Value, endpoint: &str) {
         self.world.deliver(event, endpoint).await;
-        let sql = "SELECT count(*) FROM billing_events WHERE stripe_event_id = $1 AND status = 'decided'";
-        self.soon_count(sql, event["id"].as_str().unwrap(), 1).await;
+        let sql = "SELECT status, read_again_at FROM billing_events WHERE stripe_event_id = $1";
+        loop {
+            let row = self.world.sql.query_opt(sql, &[&event["id"].as_str()]).await.unwrap();
+            let row = row.map(|row| {
+                (
+                    row.get::<_, String>(0),
+                    row.get::<_, Option<chrono::DateTime<chrono::Utc>>>(1),
+                )
+            });
+            match row {
+                Some((status, _)) if status == "decided" => return,
+                Some((_, Some(again))) if again > self.world.clock.now() => {
+                    let wait = u64::try_from((again - self.world.clock.now()).num_seconds()).unwrap() + 1;
+                    self.advance(Duration::from_secs(wait)).await;
+                }
+                Some(_) | None => {}
+            }
+            self.revive().await;
+        }
     }
 }

@@ -60,6 +60,17 @@ impl ReadError {
             Self::Missing | Self::InvalidId | Self::InvalidRelated(_) | Self::Unreadable { .. } => false,
         }
     }
+
+    /// Whether there is nothing to read, now or later: no such object, or an account that is not connected to this platform, or no longer.
+    /// Of the latter Stripe says 403, as of a key that may not read: [`Self::is_transient`] does not tell the two apart.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Refused(refusal) => refusal.code.as_deref() == Some("account_invalid"),
+            Self::Unavailable(_) | Self::InvalidId | Self::InvalidRelated(_) | Self::Unreadable { .. } => false,
+        }
+    }
 }
 
 /// What a read gives.

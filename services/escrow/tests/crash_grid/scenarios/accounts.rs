@@ -10,7 +10,7 @@ use crate::end::Subject;
 use crate::stage::Stage;
 use crate::support::unique;
 
-pub fn scenarios() -> [Scenario; 4] {
+pub fn scenarios() -> [Scenario; 5] {
     [
         Scenario {
             name: "release to a recipient that is not set up, account.updated",
@@ -64,6 +64,29 @@ pub fn scenarios() -> [Scenario; 4] {
                     let related = json!({"id": account, "type": "v2.core.account", "url": format!("/v2/core/accounts/{account}")});
                     let event = thin(stage, "v2.core.account[configuration.recipient].capability_status_updated", &related);
                     stage.tell(&event, "connect").await;
+                    stage.until(&subject.escrows[0], "distributed").await;
+                    subject
+                }
+                .boxed_local()
+            },
+        },
+        Scenario {
+            name: "a person has an account read, of which no webhook tells",
+            has_timer: false,
+            prepare: |stage| {
+                async move {
+                    let subject = to_one_that_is_not_set_up(stage).await;
+                    stage.command(&subject.escrows[0], "release", &json!({})).await;
+                    stage.until(&subject.escrows[0], "pending_user_setup").await;
+                    set_up(stage, &subject.accounts[1]).await;
+                    subject
+                }
+                .boxed_local()
+            },
+            act: |stage, subject| {
+                async move {
+                    let read = format!("recipients/{}/read", subject.accounts[1]);
+                    stage.command(&subject.escrows[0], &read, &json!({})).await;
                     stage.until(&subject.escrows[0], "distributed").await;
                     subject
                 }

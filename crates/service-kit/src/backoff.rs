@@ -1,4 +1,4 @@
-//! How long an object that could not be read is left alone.
+//! How long what could not be read is left alone.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -8,7 +8,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// The pause after so many failures in a row: twice as long each time, up to ten minutes. Between three and five quarters of that, by
 /// the subject, so that what failed together does not come back together.
-pub(crate) fn pause(subject: &str, failures: i32) -> Duration {
+#[must_use]
+pub fn pause(subject: &str, failures: i32) -> Duration {
     let doublings = u32::try_from(failures.clamp(0, 16)).unwrap_or_default();
     let pause = FIRST.saturating_mul(1 << doublings).min(LONGEST);
     let mut hasher = DefaultHasher::new();
