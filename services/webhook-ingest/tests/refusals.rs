@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{Answer, Ingest, MAX_BODY, PLATFORM, PLATFORM_PATH, event};
 use serde_json::Value;
 use stripe_gateway::signature::sign;
