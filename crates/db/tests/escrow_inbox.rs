@@ -20,6 +20,7 @@ async fn may_count(database: &Database, id: &str, outcome: &str, reason: &str) -
         received_at: at,
         payload: "{}",
         is_delivered: true,
+        read_again: None,
     };
     let outcome = EventOutcome {
         outcome,
