@@ -504,6 +504,34 @@ fn a_price_that_is_agreed_later_cuts_nobody_off_who_pays() {
     }
 }
 
+/// The first snapshot of a client that was known by payments alone shows the old price: the new one is agreed and Stripe has not changed it yet.
+/// Also where whoever agreed on the price did not mark the subscription, or the client paid otherwise at that time.
+#[test]
+fn a_snapshot_at_the_old_price_cuts_nobody_off_who_paid_before_the_new_one_was_agreed() {
+    let agreed = |client: &Client, price: &str| Contract {
+        price: Some(PriceId::parse(price).expect("an id")),
+        ..client.contract.clone()
+    };
+    let seen = |at, status, price| priced("sub_1", 10, at, status, Some(price), Some("eur"));
+    for is_marked_late in [false, true] {
+        let mut client = client(None, None);
+        client.observe(&invoice("sub_1", 10, "in_1", true));
+        if is_marked_late {
+            client.contract = agreed(&client, "price_3");
+        }
+        assert_eq!(client.agree(agreed(&client, "price_2")), None);
+        for (next, state) in [
+            (seen(20, Status::Active, "price_1"), ClientState::Active),
+            (seen(30, Status::PastDue, "price_1"), ClientState::PastDue),
+            (seen(40, Status::Active, "price_1"), ClientState::Active),
+            (seen(50, Status::Active, "price_2"), ClientState::Active),
+        ] {
+            client.observe(&next);
+            assert_eq!(client.state, state, "{next:?}");
+        }
+    }
+}
+
 /// A change of plan is told to our side before Stripe does it, or after; neither cuts the client off.
 #[test]
 fn another_price_that_is_agreed_later_does_not_take_back_what_was_agreed() {

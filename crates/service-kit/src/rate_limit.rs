@@ -1,44 +1,40 @@
 //! Limits per client address, in bounded memory, and who the client behind proxies is.
 //!
-//! An address has a window of a minute from its first event, in which it may have so many; what is left of the minute is
-//! what it is told to wait. (A bucket that refills all the time would let a slow caller have twice as many in its first minute.)
-//! IPv6 clients are counted by their /64, since one host owns a whole one. When more addresses are seen than the limiter may
-//! hold, windows that are over are dropped; what still does not fit shares one window, so that memory stays bounded and the
-//! limit still holds.
+//! An address is a bucket of `governor`'s GCRA: so many at once, refilled evenly over the period. IPv6 clients are counted by
+//! their /64, since one host owns a whole one. When more addresses are seen than the limiter may hold, full buckets are
+//! dropped first; what still does not fit shares one bucket, so that memory stays bounded and the limit still holds.
 //!
 //! `X-Forwarded-For` is believed only as far as the chain of `HOLDFAST_TRUSTED_PROXIES` reaches back from the socket: a
 //! client can write anything to the left of what the first trusted proxy appended.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-/// How many addresses a limiter holds (about 60 bytes each).
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+
+/// How many addresses a limiter holds (about 100 bytes each).
 const MAX_ADDRESSES: usize = 20_000;
-/// After so many new events, windows that are over are dropped.
+/// After so many new counts, full buckets are dropped.
 const SWEEP_EVERY: u32 = 4_096;
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// A limit of events per address and minute.
-#[derive(Debug)]
 pub struct AddressLimit {
-    events: NonZeroU32,
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+    clock: DefaultClock,
+    since_sweep: AtomicU32,
     max_addresses: usize,
-    windows: Mutex<Windows>,
 }
 
-#[derive(Debug, Default)]
-struct Windows {
-    of: HashMap<IpAddr, Window>,
-    since_sweep: u32,
-}
-
-#[derive(Debug)]
-struct Window {
-    began: Instant,
-    events: u32,
+impl fmt::Debug for AddressLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressLimit")
+            .field("addresses", &self.limiter.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl AddressLimit {
@@ -46,54 +42,39 @@ impl AddressLimit {
     #[must_use]
     pub fn per_minute(events: NonZeroU32) -> Self {
         Self {
-            events,
+            limiter: DefaultKeyedRateLimiter::keyed(Quota::per_minute(events)),
+            clock: DefaultClock::default(),
+            since_sweep: AtomicU32::new(0),
             max_addresses: MAX_ADDRESSES,
-            windows: Mutex::default(),
         }
     }
 
     /// Counts one event of an address.
     ///
     /// # Errors
-    /// The time after which the next is allowed, when the address has used up its limit.
+    /// The time after which one more is allowed, when the address has used up its limit.
     pub fn count(&self, address: IpAddr) -> Result<(), Duration> {
-        self.count_at(address, Instant::now())
+        if self.since_sweep.fetch_add(1, Ordering::Relaxed) >= SWEEP_EVERY {
+            self.sweep();
+        }
+        let key = if self.limiter.len() < self.max_addresses {
+            bucket_of(address)
+        } else {
+            OVERFLOW
+        };
+        self.limiter
+            .check_key(&key)
+            .map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    fn count_at(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.since_sweep = windows.since_sweep.saturating_add(1);
-        if windows.since_sweep >= SWEEP_EVERY {
-            windows.since_sweep = 0;
-            windows.of.retain(|_, window| window.left(now).is_some());
-            windows.of.shrink_to_fit();
-        }
-        let mut key = bucket_of(address);
-        if windows.of.len() >= self.max_addresses && !windows.of.contains_key(&key) {
-            key = OVERFLOW;
-        }
-        let window = windows.of.entry(key).or_insert(Window { began: now, events: 0 });
-        let left = window.left(now).unwrap_or_else(|| {
-            *window = Window { began: now, events: 0 };
-            MINUTE
-        });
-        if window.events >= self.events.get() {
-            return Err(left);
-        }
-        window.events = window.events.saturating_add(1);
-        Ok(())
+    fn sweep(&self) {
+        self.since_sweep.store(0, Ordering::Relaxed);
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
     }
 }
 
-impl Window {
-    /// What is left of its minute, if it is not over.
-    fn left(&self, now: Instant) -> Option<Duration> {
-        let left = MINUTE.saturating_sub(now.saturating_duration_since(self.began));
-        (!left.is_zero()).then_some(left)
-    }
-}
-
-/// The window that addresses share for which there is no room.
+/// The bucket that addresses share for which there is no room.
 const OVERFLOW: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 fn bucket_of(address: IpAddr) -> IpAddr {
@@ -214,31 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_gets_its_limit_in_a_minute_and_no_more_however_slowly_it_asks() {
-        let (limit, began) = (limit(60), Instant::now());
-        let at = |seconds: f64| limit.count_at(ip("192.0.2.1"), began + Duration::from_secs_f64(seconds));
-        for step in 0..60 {
-            assert!(at(f64::from(step) * 0.9).is_ok());
+    fn an_address_gets_its_limit_and_no_more() {
+        let limit = limit(60);
+        for _ in 0..60 {
+            assert!(limit.count(ip("192.0.2.1")).is_ok());
         }
-        assert_eq!(at(55.0), Err(Duration::from_secs(5)));
-        assert_eq!(at(59.0), Err(Duration::from_secs(1)));
-        assert!(
-            limit.count_at(ip("192.0.2.2"), began).is_ok(),
-            "another address has its own"
-        );
-        assert!(at(60.0).is_ok(), "the next minute");
-    }
-
-    #[test]
-    fn addresses_whose_minute_is_over_are_forgotten() {
-        let (limit, began) = (limit(60), Instant::now());
-        for n in 0..SWEEP_EVERY {
-            assert!(limit.count_at(IpAddr::V4(Ipv4Addr::from_bits(n + 1)), began).is_ok());
-        }
-        let later = |n: u32| limit.count_at(ip("192.0.2.1"), began + MINUTE + Duration::from_millis(n.into()));
-        let counted = (0..SWEEP_EVERY).filter(|n| later(*n).is_ok()).count();
-        assert_eq!(counted, 60);
-        assert_eq!(limit.windows.lock().unwrap().of.len(), 1);
+        let wait = limit.count(ip("192.0.2.1")).unwrap_err();
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
+        assert!(limit.count(ip("192.0.2.2")).is_ok(), "another address has its own");
     }
 
     #[test]
@@ -256,8 +220,7 @@ mod tests {
         let refused = (0..100_u32)
             .filter(|n| limit.count(IpAddr::V4(Ipv4Addr::from_bits(*n))).is_err())
             .count();
-        let held = limit.windows.lock().unwrap().of.len();
-        assert!(held <= 11, "{held}");
+        assert!(limit.limiter.len() <= 11, "{}", limit.limiter.len());
         assert!(refused >= 87, "{refused}");
     }
 

@@ -141,6 +141,7 @@ mod tests {
                 ("DATABASE_URL", "postgres://h/d"),
                 ("AMQP_URL", "amqp://h"),
                 ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+                ("RECONCILE_SECRET", "fedcba9876543210fedcba9876543210"),
                 ("STRIPE_LIVEMODE", "false"),
                 ("STRIPE_SECRET_KEY", key),
             ]

@@ -256,17 +256,17 @@ async fn after_sixty_bad_attempts_a_minute_an_address_gets_429_and_good_deliveri
     let ingest = Ingest::start(&broker.amqp_url()).await;
     let body = event("evt_1", "invoice.paid");
     let mut answers: Vec<Answer> = Vec::new();
-    for _ in 0..80 {
+    // One a second is allowed again while this goes on, so that a slow machine needs more than sixty-one.
+    while answers.last().is_none_or(|answer| answer.status == 400) {
         answers.push(ingest.post(PLATFORM_PATH, &[], &body).await);
     }
-    assert!(answers[..60].iter().all(|answer| answer.status == 400));
-    for throttled in &answers[60..] {
-        assert_eq!(
-            (throttled.status, throttled.code().as_str()),
-            (429, "too_many_bad_attempts")
-        );
-        assert!(throttled.head.contains("retry-after: "), "{throttled:?}");
-    }
+    let throttled = answers.pop().unwrap();
+    assert!(answers.len() >= 60, "{}", answers.len());
+    assert_eq!(
+        (throttled.status, throttled.code().as_str()),
+        (429, "too_many_bad_attempts")
+    );
+    assert!(throttled.head.contains("retry-after: "), "{throttled:?}");
     assert_eq!(ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await.status, 200);
     ingest.stop().await;
 }

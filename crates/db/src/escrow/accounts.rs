@@ -3,10 +3,10 @@
 //! An account can be in any number of escrows. A snapshot of it is stored once, in the transaction that holds the event's mark, and
 //! marks its recipients; they are told one escrow at a time afterwards, by a nudge or by the timer.
 //!
-//! No news is lost between the two, because the mark is a lock as well. Whoever marks writes the mark also where it is set, and so waits
-//! for whoever is just taking it; whoever takes it reads the account in a statement after that, and so sees what the mark was set for.
-//! Where two escrows are for the same two accounts, two that mark and two that take can wait for each other in a circle. Postgres ends one
-//! of them, and its transaction runs again.
+//! No news is lost between the two, because the account's row is a lock. Whoever marks has written it before; whoever takes a mark locks it
+//! first, and so waits for what is just being written and reads that, or is waited for, and is marked anew after it. That holds as well
+//! where a recipient becomes one that hears news again just then, whom the writer did not see. Whoever takes marks holds no
+//! recipient's row while it waits, so that the two do not wait for each other.
 //!
 //! A recipient that has its share, or is to have none, hears nothing: an account is in any number of escrows that are over. One that is
 //! barred and is to be paid after all is told what it has missed ([`super::held`] marks it), and so is one that a command is about.
@@ -89,14 +89,17 @@ pub async fn mark_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<(),
 /// When the database does not answer or a row cannot be read.
 pub async fn take_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<Vec<AccountRow>, DbError> {
     const OPERATION: &str = "take_account_news";
-    let sql =
-        "UPDATE escrow_recipients SET account_news = false WHERE escrow_id = $1 AND account_news RETURNING account";
-    let rows = query(txn, OPERATION, sql, &[&escrow]).await?;
+    let marked = "SELECT DISTINCT account FROM escrow_recipients WHERE escrow_id = $1 AND account_news";
+    let rows = query(txn, OPERATION, marked, &[&escrow]).await?;
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    // Not in the statement above: where that one waited for a mark, it would still see the account as it was before the wait.
     let accounts: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+    let lock = "SELECT account FROM escrow_accounts WHERE account = ANY ($1) ORDER BY account FOR SHARE";
+    query(txn, OPERATION, lock, &[&accounts]).await?;
+    // Only these: another account may have been marked meanwhile.
+    let take = "UPDATE escrow_recipients SET account_news = false WHERE escrow_id = $1 AND account = ANY ($2) AND account_news";
+    execute(txn, OPERATION, take, &[&escrow, &accounts]).await?;
     find_accounts_in_txn(txn, &accounts).await
 }
 

@@ -114,6 +114,7 @@ impl Stage {
         let env = [
             ("DATABASE_URL", self.service_url()?),
             ("AUTH_JWT_SECRET", self.secrets.auth_jwt_secret.clone()),
+            ("RECONCILE_SECRET", self.secrets.reconcile_secret.clone()),
         ];
         self.run("billing", env).await
     }
@@ -129,6 +130,7 @@ impl Stage {
         let env = [
             ("DATABASE_URL", self.service_url()?),
             ("AUTH_JWT_SECRET", self.secrets.auth_jwt_secret.clone()),
+            ("RECONCILE_SECRET", self.secrets.reconcile_secret.clone()),
             ("STRIPE_SECRET_KEY", STRIPE_KEY.to_owned()),
             ("STRIPE_API_BASE", stripe.to_owned()),
         ];

@@ -324,6 +324,7 @@ fn environment(postgres: &Postgres, broker: &Broker) -> Vec<(String, String)> {
         ("STRIPE_WEBHOOK_SECRET", PLATFORM_SECRET),
         ("STRIPE_CONNECT_WEBHOOK_SECRET", CONNECT_SECRET),
         ("AUTH_JWT_SECRET", JWT_SECRET),
+        ("RECONCILE_SECRET", "fedcba9876543210-fedcba9876543210"),
         ("HOLDFAST_METRICS_LISTEN", "shared"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -115,8 +115,10 @@ impl Client {
     pub fn agree(&mut self, contract: Contract) -> Option<Transition> {
         let is_priced_now = self.contract.price.is_none() && contract.price.is_some();
         self.contract = contract;
-        for subscription in self.subscriptions.values_mut() {
-            if is_priced_now {
+        for (id, subscription) in &mut self.subscriptions {
+            // Also the one that is heard although a price is agreed already: whoever agreed on it did not mark it.
+            let is_heard = self.contract.price.is_some() && self.speaker.as_ref() == Some(id);
+            if is_priced_now || (is_heard && subscription.condition().is_none()) {
                 subscription.is_to_be_priced();
             }
             subscription.agree(|snapshot| self.contract.admits(&snapshot.price, snapshot.currency));

@@ -107,7 +107,7 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
 ///
 /// At another price than was agreed a subscription says what it was at the agreed one, or what it is now where that is less: it takes
 /// nobody up (BIL-13), and who does not pay is not heard as one who does. One that was never seen at the agreed price says nothing; one
-/// in another currency than was agreed, where no price was, says what was paid in the agreed one, or less.
+/// that was paid for before a price was agreed, or is in another currency than was agreed where no price was, says what was paid, or less.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     let Some(Condition { now, agreed, undecided }) = subscription.condition() else {
         return (contract.price.is_none() || subscription.paid_before_price)
@@ -120,7 +120,7 @@ fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     };
     let agreed = match agreed {
         Some(agreed) => Some(by_snapshot(agreed)),
-        None if contract.price.is_some() => None,
+        None if contract.price.is_some() && !subscription.paid_before_price => None,
         None => by_payments(subscription),
     }?;
     Some(if agreed.voice < shown.voice {
