@@ -108,3 +108,33 @@ async fn a_teller_that_waited_for_a_writer_tells_what_was_written() {
     assert_eq!(teller.await.unwrap(), [ready()]);
     assert_eq!(list_escrows_with_news(&conn, 10).await.unwrap(), [""; 0]);
 }
+
+/// Whoever writes does not see that a recipient hears news again just then; whoever tells it waits for what is being written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipient_that_hears_news_again_while_they_are_written_is_told_the_new_ones() {
+    let (test, database) = world().await;
+    let sql = test.superuser().await;
+    let at_its_end = "UPDATE escrow_recipients SET status = 'paid', account_news = false";
+    sql.execute(at_its_end, &[]).await.unwrap();
+    let mut conn = database.conn().await.unwrap();
+    let writer = conn.transaction().await.unwrap();
+    assert_eq!(upsert_account_in_txn(&writer, &ready()).await.unwrap(), 0, "nobody to tell");
+    let again = "UPDATE escrow_recipients SET status = 'pending_user_setup', account_news = true";
+    sql.execute(again, &[]).await.unwrap();
+    let teller = tokio::spawn({
+        let database = database.clone();
+        async move {
+            let mut conn = database.conn().await.unwrap();
+            let txn = conn.transaction().await.unwrap();
+            let news = take_news_in_txn(&txn, "esc_1").await.unwrap();
+            txn.commit().await.unwrap();
+            news
+        }
+    });
+    tokio::select! {
+        () = somebody_waits(&test) => {}
+        () = async { while !teller.is_finished() { tokio::time::sleep(Duration::from_millis(10)).await } } => {}
+    }
+    writer.commit().await.unwrap();
+    assert_eq!(teller.await.unwrap(), [ready()]);
+}
