@@ -62,9 +62,9 @@ pub async fn mark_event_in_txn(
                       $10, $11, $12, CASE WHEN $10 = 'waiting' THEN ARRAY['stripe'] END, $14, $15) \
                   ON CONFLICT (stripe_event_id, consumer, created) DO UPDATE SET status = EXCLUDED.status, \
                       outcome = EXCLUDED.outcome, guard = EXCLUDED.guard, reason = EXCLUDED.reason, \
-                       waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + $13, \
-                       read_failures = EXCLUDED.read_failures, read_again_at = EXCLUDED.read_again_at \
-                   WHERE e.status <> 'decided' OR e.reason = 'livemode_mismatch'";
+                      waiting_for = EXCLUDED.waiting_for, deliveries = e.deliveries + $13, \
+                      read_failures = EXCLUDED.read_failures, read_again_at = EXCLUDED.read_again_at \
+                  WHERE e.status <> 'decided' OR e.reason = 'livemode_mismatch'";
     let (read_failures, read_again_at) = event.read_again.unzip();
     let marked = execute(
         txn,
