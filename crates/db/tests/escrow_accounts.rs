@@ -118,7 +118,11 @@ async fn a_recipient_that_hears_news_again_while_they_are_written_is_told_the_ne
     sql.execute(at_its_end, &[]).await.unwrap();
     let mut conn = database.conn().await.unwrap();
     let writer = conn.transaction().await.unwrap();
-    assert_eq!(upsert_account_in_txn(&writer, &ready()).await.unwrap(), 0, "nobody to tell");
+    assert_eq!(
+        upsert_account_in_txn(&writer, &ready()).await.unwrap(),
+        0,
+        "nobody to tell"
+    );
     let again = "UPDATE escrow_recipients SET status = 'pending_user_setup', account_news = true";
     sql.execute(again, &[]).await.unwrap();
     let teller = tokio::spawn({
