@@ -72,7 +72,9 @@ pub enum Error {
         advice: String,
     },
     /// A server that was given by URL does not answer.
-    #[error("the server that {variable} names does not answer: {reason}")]
+    #[error(
+        "the server that {variable} names does not answer: {reason}. Without {variable} (`unset {variable}`) a private one is used"
+    )]
     Given {
         /// The variable the URL came from.
         variable: &'static str,

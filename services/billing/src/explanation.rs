@@ -13,6 +13,7 @@ use domain::billing::derive::{Word, explain};
 use domain::billing::register::Subscription;
 use domain::billing::subscription::Snapshots;
 use domain::ids::SubscriptionId;
+use domain::money::Currency;
 use serde::Serialize;
 
 /// Payments, refunds, disputes and waiting events that are shown, of each.
@@ -136,7 +137,7 @@ pub async fn explain_client(conn: &impl GenericClient, client: &ClientRow) -> Re
         waiting,
     } = gather_evidence(conn, id, SHOWN).await?;
     Ok(Explanation {
-        why: why(client, words.first()),
+        why: why(client, words.first(), &known),
         subscriptions,
         payments: payments
             .into_iter()
@@ -163,10 +164,20 @@ pub async fn explain_client(conn: &impl GenericClient, client: &ClientRow) -> Re
     })
 }
 
-fn why(client: &ClientRow, heard: Option<&(&SubscriptionId, Word)>) -> String {
+fn why(
+    client: &ClientRow,
+    heard: Option<&(&SubscriptionId, Word)>,
+    known: &BTreeMap<SubscriptionId, Subscription>,
+) -> String {
     let state = client.state;
     match heard {
-        None => format!("{state}, because no subscription speaks and the contract begins so."),
+        None => {
+            let unagreed = known.iter().find_map(|(id, known)| unagreed(client, id, known));
+            format!(
+                "{state}, because no subscription speaks and the contract begins so.{}",
+                unagreed.unwrap_or_default()
+            )
+        }
         Some((id, word)) if word.state == state => format!(
             "{state}, because subscription {id} is {} by its {}, and no other speaks more strongly.",
             word.voice.as_str(),
@@ -178,6 +189,28 @@ fn why(client: &ClientRow, heard: Option<&(&SubscriptionId, Word)>) -> String {
             word.state
         ),
     }
+}
+
+/// That a subscription is silent for its price.
+fn unagreed(client: &ClientRow, id: &SubscriptionId, known: &Subscription) -> Option<String> {
+    let condition = known.condition()?;
+    if condition.agreed.is_some() {
+        return None;
+    }
+    let or = |text: Option<&str>, none: &str| text.unwrap_or(none).to_owned();
+    let price = or(condition.now.price.as_ref().map(AsRef::as_ref), "an unknown price");
+    let currency = or(
+        condition.now.currency.as_ref().map(Currency::as_str),
+        "an unknown currency",
+    );
+    let agreed = or(client.contracted_price_id.as_ref().map(AsRef::as_ref), "any price");
+    let agreed_currency = or(
+        client.contracted_currency.as_ref().map(Currency::as_str),
+        "any currency",
+    );
+    Some(format!(
+        " Subscription {id} is at {price} in {currency}; agreed is {agreed} in {agreed_currency}."
+    ))
 }
 
 fn time(seconds: i64) -> Option<DateTime<Utc>> {

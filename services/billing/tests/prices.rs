@@ -40,9 +40,14 @@ fn another_price_or_currency_than_agreed_is_refused_and_told() {
         world.decide(&active(T0).with_object(price("price_2", "eur"))).await;
         world.decide(&active(T0 + 1).with_object(price("price_1", "usd"))).await;
         assert_eq!(world.state(&payer.client).await, "TRIAL_PENDING");
-        for decision in world.timeline(&payer.client).await {
+        for (decision, shown) in world.timeline(&payer.client).await.iter().zip(["price_2", "price_1"]) {
             assert_eq!(decision.short(), "rejected/authority/price_not_contracted");
+            assert_eq!(decision.details["expected"]["price"], "price_1");
+            assert_eq!(decision.details["found"]["prices"], json!([shown]));
         }
+        let explanation = world.get(&format!("/api/clients/{}/explanation", payer.client)).await.1;
+        let why = explanation["why"].as_str().unwrap();
+        assert!(why.contains("is at price_1 in usd; agreed is price_1 in eur."), "{why}");
         world.decide(&active(T0 - 1).with_object(price("price_1", "eur"))).await;
         assert_eq!(
             world.state(&payer.client).await,
@@ -52,6 +57,13 @@ fn another_price_or_currency_than_agreed_is_refused_and_told() {
         let alerts = alerts(&world).await;
         assert_eq!(alerts.len(), 2);
         assert_eq!(alerts[0]["key"], format!("plan_application:{}", payer.client));
+        let told = |alert: &Value| {
+            (
+                alert["details"]["agreed_price"].clone(),
+                alert["details"]["billed_price"].clone(),
+            )
+        };
+        assert_eq!(told(&alerts[0]), (json!("price_1"), json!("price_2")));
     });
 }
 

@@ -337,7 +337,7 @@ fn problem(error: &EscrowError) -> Problem {
             422,
             "idempotency_key_reused",
             "The key belongs to another request",
-            "This Idempotency-Key was used with another body.",
+            "This Idempotency-Key was used with another request.",
         ),
         EscrowError::Refused { reason, status } => refusal(reason, *status),
         EscrowError::Terms(why) => of_terms(*why),
@@ -364,7 +364,10 @@ fn refusal(reason: &Reason, status: EscrowStatus) -> Problem {
         | Reason::NegativeAmount
         | Reason::UnknownRecipient
         | Reason::Contradiction => {
-            let detail = format!("This is not possible now: {reason}; its status is {status}.");
+            let detail = match reason {
+                Reason::WrongStatus(_) => format!("This is not possible now: {reason}."),
+                _ => format!("This is not possible now: {reason}; its status is {status}."),
+            };
             Problem::conflict("wrong_state", detail).with("escrow_status", status.as_str())
         }
     }

@@ -164,7 +164,10 @@ fn object<'v>(value: &'v Value, path: &str, known: &[&str]) -> Result<&'v Map<St
         });
     };
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => Err(invalid(unknown, format_args!("{unknown} is not a field of {path}"))),
+        Some(unknown) => {
+            let whole = if path == "body" { "an escrow" } else { path };
+            Err(invalid(unknown, format_args!("{unknown} is not a field of {whole}")))
+        }
         None => Ok(fields),
     }
 }

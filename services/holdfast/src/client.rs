@@ -64,6 +64,7 @@ fn client_json(client: &ClientRow) -> Value {
         "org_id": client.org_id,
         "state": client.state.as_str(),
         "payment_source": client.payment_source.as_str(),
+        "contracted_price_id": client.contracted_price_id.as_ref().map(AsRef::<str>::as_ref),
         "stripe_customer_id": client.stripe_customer_id,
         "stripe_subscription_id": client.stripe_subscription_id.as_ref().map(SubscriptionId::as_str),
         "current_period_end": client.current_period_end,
@@ -98,10 +99,14 @@ fn text(client: &ClientRow, explanation: &Explanation, timeline: &[DecisionRow])
         ("organisation", client.org_id.clone()),
         ("state", client.state.as_str().to_owned()),
         ("payment source", client.payment_source.as_str().to_owned()),
+        (
+            "agreed price",
+            or_dash(client.contracted_price_id.as_ref().map(AsRef::as_ref)),
+        ),
         ("customer", or_dash(client.stripe_customer_id.as_deref())),
         ("subscription", or_dash(subscription)),
         (
-            "paid until",
+            "period ends",
             client
                 .current_period_end
                 .map_or_else(|| "-".to_owned(), |end| end.to_rfc3339()),

@@ -7,8 +7,10 @@
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use bus::{AlertRaiser, Publisher};
+use bus::{AlertRaiser, PublishError, Publisher};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::alert::{Alert, AlertKind};
@@ -27,6 +29,8 @@ use crate::refusal::Refusal;
 
 /// Bad attempts per address and minute that get an answer of their own.
 const BAD_ATTEMPTS: NonZeroU32 = NonZeroU32::new(60).expect("60 is not 0");
+/// So long after the start nobody is told that the broker is not connected yet, if nothing was published before.
+const STARTING: Duration = Duration::from_secs(10);
 /// Log lines per second about refused deliveries; the metrics count every one.
 const LOG_LINES: u32 = 20;
 
@@ -49,6 +53,8 @@ pub(crate) struct Judge {
     versions: ApiVersions,
     bad_attempts: AddressLimit,
     log_lines: LogBudget,
+    began: Instant,
+    has_published: AtomicBool,
 }
 
 impl Judge {
@@ -59,7 +65,17 @@ impl Judge {
             versions: ApiVersions::default(),
             bad_attempts: AddressLimit::per_minute(BAD_ATTEMPTS),
             log_lines: LogBudget::per_second(LOG_LINES),
+            began: Instant::now(),
+            has_published: AtomicBool::new(false),
         }
+    }
+
+    /// Whether the broker is only not connected yet: a delivery that comes within the first moments of a process is sent again, and no
+    /// person need be told.
+    fn is_starting(&self, refusal: &Refusal) -> bool {
+        matches!(refusal, Refusal::Broker(PublishError::Unavailable))
+            && !self.has_published.load(Ordering::Relaxed)
+            && self.began.elapsed() < STARTING
     }
 }
 
@@ -100,12 +116,16 @@ impl Receiver {
         drop(body);
         let event_id = message.message_id.clone();
         self.publisher.publish(message).await.map_err(Refusal::Broker)?;
+        if !self.judge.has_published.load(Ordering::Relaxed) {
+            self.judge.has_published.store(true, Ordering::Relaxed);
+        }
         Ok(event_id)
     }
 
     /// Counts a refusal against its sender, tells a person, and gives the refusal to answer with.
     pub(crate) fn refuse(&self, endpoint: Endpoint, address: IpAddr, id: &RequestId, refusal: Refusal) -> Refusal {
-        if let Some(alert) = refusal.alert(endpoint) {
+        let to_tell = refusal.alert(endpoint).filter(|_| !self.judge.is_starting(&refusal));
+        if let Some(alert) = to_tell {
             self.alerts.raise(alert.with("address", address));
         }
         if let Some(left_out) = self.judge.log_lines.take(self.clock.unix_seconds()) {
@@ -128,4 +148,26 @@ fn livemode_alert(endpoint: Endpoint, ours: bool, theirs: Option<bool>) -> Alert
     Alert::new(AlertKind::LivemodeMismatch, endpoint.as_str(), summary)
         .with("expected", if ours { "live" } else { "test" })
         .with("found", theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_not_connected_yet_is_told_only_when_the_start_is_over() {
+        let away = Refusal::Broker(PublishError::Unavailable);
+        let mut judge = Judge::new(false, 300);
+        assert!(judge.is_starting(&away));
+        assert!(
+            !judge.is_starting(&Refusal::Broker(PublishError::Blocked)),
+            "it is connected"
+        );
+        assert!(!judge.is_starting(&Refusal::Saturated));
+        judge.has_published.store(true, Ordering::Relaxed);
+        assert!(!judge.is_starting(&away), "it was connected");
+        judge.has_published.store(false, Ordering::Relaxed);
+        judge.began = Instant::now().checked_sub(STARTING).unwrap();
+        assert!(!judge.is_starting(&away));
+    }
 }

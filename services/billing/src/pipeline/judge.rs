@@ -375,11 +375,19 @@ impl<'m> Judge<'m> {
 
     fn alert_price(&mut self, fact: &Fact, reading: &Reading<'_>, client: &str) {
         let summary = format!("Client {client} was billed by another price or currency than was agreed.");
+        let (agreed, billed) = (self.agreed_price(client), prices(fact).join(", "));
         let alert = Alert::new(AlertKind::PlanApplication, client, summary)
             .with("event_id", &reading.event_id)
-            .with("subscription", &fact.subscription);
+            .with("subscription", &fact.subscription)
+            .with("agreed_price", agreed.unwrap_or("any"))
+            .with("billed_price", if billed.is_empty() { "not shown" } else { &billed });
         self.outbox
             .push(announcement::alert(alert, self.rules.now, reading.traceparent));
+    }
+
+    fn agreed_price(&self, client: &str) -> Option<&str> {
+        let held = self.known.clients.get(client)?;
+        held.row.contracted_price_id.as_ref().map(AsRef::as_ref)
     }
 
     /// What our side expected, what the event brought, and how far it is from the last one (BIL-8).
@@ -396,6 +404,7 @@ impl<'m> Judge<'m> {
                 "checkout_session": row.checkout_session_id,
                 "subscription": held.client.speaker.as_ref().map(AsRef::<str>::as_ref),
                 "payment_source": row.payment_source.as_str(),
+                "price": self.agreed_price(client),
             },
             "found": found(statement),
             "seconds_since_last_event": row.last_event.as_ref().map(since),
@@ -419,12 +428,26 @@ fn found_of_ignored(reading: &Reading<'_>, customer: Option<&CustomerId>) -> Val
     })
 }
 
-fn found(statement: &Statement) -> Value {
-    let (subscription, charge) = match &statement.says {
-        Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
-            (Some(subscription.as_str()), None)
+/// The prices that a fact shows.
+fn prices(fact: &Fact) -> Vec<&str> {
+    match &fact.kind {
+        FactKind::Snapshot {
+            observation,
+            other_prices,
+            ..
+        } => {
+            let first = observation.snapshot.price.iter();
+            first.chain(other_prices).map(AsRef::as_ref).collect()
         }
-        Says::OfCharge(fact) => (None, Some(fact.charge.as_str())),
+        FactKind::Paid(_) | FactKind::Failed(_) => Vec::new(),
+    }
+}
+
+fn found(statement: &Statement) -> Value {
+    let (subscription, charge, prices) = match &statement.says {
+        Says::OfSubscription(fact) => (Some(fact.subscription.as_str()), None, prices(fact)),
+        Says::WhoBought(Bought { subscription, .. }) => (Some(subscription.as_str()), None, Vec::new()),
+        Says::OfCharge(fact) => (None, Some(fact.charge.as_str()), Vec::new()),
     };
     json!({
         "client": statement.named.as_ref().map(AsRef::<str>::as_ref),
@@ -432,6 +455,7 @@ fn found(statement: &Statement) -> Value {
         "checkout_session": statement.session.as_ref().map(AsRef::<str>::as_ref),
         "subscription": subscription,
         "charge": charge,
+        "prices": prices,
     })
 }
 
