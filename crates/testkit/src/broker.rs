@@ -3,7 +3,7 @@
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, Queue};
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -83,6 +83,15 @@ impl TestBroker {
 
     /// How many messages wait in `queue` at this moment, or `None` when there is no such queue.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
+        self.look(queue).await.map(|queue| queue.message_count())
+    }
+
+    /// How many consumers `queue` has at this moment, or `None` when there is no such queue.
+    pub async fn consumers(&self, queue: &str) -> Option<u32> {
+        self.look(queue).await.map(|queue| queue.consumer_count())
+    }
+
+    async fn look(&self, queue: &str) -> Option<Queue> {
         let passive = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
@@ -91,7 +100,7 @@ impl TestBroker {
         let declared = channel
             .queue_declare(queue.into(), passive, FieldTable::default())
             .await;
-        declared.ok().map(|queue| queue.message_count())
+        declared.ok()
     }
 
     /// Takes the next message out of `queue` for good, or `None` when it is empty.

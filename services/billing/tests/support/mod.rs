@@ -184,12 +184,19 @@ impl World {
     }
 
     /// Drops what every instance has at work where it stands, as `kill -9` would. Routes are still answered.
+    ///
+    /// A connection whose opening is dropped stays open in lapin's hands, and its consumer takes messages that nobody reads; a process
+    /// that is killed has none. So all consumers have to be there before, and none is after.
     pub async fn abort(&self) {
+        let all = u32::try_from(self.billing.lock().unwrap().len() * 2).unwrap();
+        let has = async |count| self.broker.consumers(topology::BILLING_EVENTS).await == Some(count);
+        testkit::eventually(SOON, || has(all)).await;
         let instances = std::mem::take(&mut *self.billing.lock().unwrap());
         for billing in instances {
             // Whoever waits takes the tasks over, and who stops waiting drops them.
             drop(tokio::time::timeout(Duration::ZERO, billing.wait()).await);
         }
+        testkit::eventually(SOON, || has(0)).await;
     }
 
     pub async fn send(&self, event: &Event) {
