@@ -10,6 +10,7 @@ use domain::escrow::failure::ErrorCode;
 use domain::time::UnixSeconds;
 use serde_json::json;
 use testkit::TestDb;
+use tokio::task::JoinHandle;
 
 const ESCROW: &str = "BEGIN; \
     INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
@@ -58,6 +59,18 @@ async fn somebody_waits(test: &TestDb) {
     .await;
 }
 
+/// Somebody who takes the news, beside the test.
+fn tell(database: &Database) -> JoinHandle<Vec<AccountRow>> {
+    let database = database.clone();
+    tokio::spawn(async move {
+        let mut conn = database.conn().await.unwrap();
+        let txn = conn.transaction().await.unwrap();
+        let news = take_news_in_txn(&txn, "esc_1").await.unwrap();
+        txn.commit().await.unwrap();
+        news
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn news_that_come_while_older_ones_are_being_told_are_told_as_well() {
     let (test, database) = world().await;
@@ -93,16 +106,7 @@ async fn a_teller_that_waited_for_a_writer_tells_what_was_written() {
     let mut conn = database.conn().await.unwrap();
     let writer = conn.transaction().await.unwrap();
     assert_eq!(upsert_account_in_txn(&writer, &ready()).await.unwrap(), 1);
-    let teller = tokio::spawn({
-        let database = database.clone();
-        async move {
-            let mut conn = database.conn().await.unwrap();
-            let txn = conn.transaction().await.unwrap();
-            let news = take_news_in_txn(&txn, "esc_1").await.unwrap();
-            txn.commit().await.unwrap();
-            news
-        }
-    });
+    let teller = tell(&database);
     somebody_waits(&test).await;
     writer.commit().await.unwrap();
     assert_eq!(teller.await.unwrap(), [ready()]);
@@ -125,16 +129,7 @@ async fn a_recipient_that_hears_news_again_while_they_are_written_is_told_the_ne
     );
     let again = "UPDATE escrow_recipients SET status = 'pending_user_setup', account_news = true";
     sql.execute(again, &[]).await.unwrap();
-    let teller = tokio::spawn({
-        let database = database.clone();
-        async move {
-            let mut conn = database.conn().await.unwrap();
-            let txn = conn.transaction().await.unwrap();
-            let news = take_news_in_txn(&txn, "esc_1").await.unwrap();
-            txn.commit().await.unwrap();
-            news
-        }
-    });
+    let teller = tell(&database);
     tokio::select! {
         () = somebody_waits(&test) => {}
         () = async { while !teller.is_finished() { tokio::time::sleep(Duration::from_millis(10)).await } } => {}

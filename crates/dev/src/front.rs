@@ -109,7 +109,7 @@ impl Behind {
     }
 }
 
-/// As an ingress answers for a service that is away; also for one that a method or a route is missing for.
+/// As an ingress answers for a service that is away, or that is not there at all.
 fn away() -> Problem {
     let detail = "The service of this route does not answer; it may be starting.";
     Problem::unavailable("service_unavailable", detail, Duration::from_secs(1))

@@ -188,9 +188,7 @@ async fn post_bear_loss(
     desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
     let (id, account) = path.into_inner();
-    let bear_loss = AccountId::parse(account.as_str())
-        .map(Command::BearLoss)
-        .map_err(|_| no_recipient())?;
+    let bear_loss = Command::BearLoss(recipient(&account)?);
     let wish = Wish::of("bear_loss", &account, &bear_loss);
     command(&desk, &caller, &request, valid(&id)?, wish).await
 }
@@ -204,7 +202,7 @@ async fn post_read_account(
     caller.require_service()?;
     let (id, account) = path.into_inner();
     let id = valid(&id)?;
-    let account = AccountId::parse(account.as_str()).map_err(|_| no_recipient())?;
+    let account = recipient(&account)?;
     let key = key(&request)?;
     let scope = format!("escrows.read_account/{}/{id}", caller.subject);
     let actor = format!("service:{}", caller.subject);
@@ -230,6 +228,10 @@ async fn post_read_account(
         Err(NotRead::Unavailable) => Err(stripe_unavailable()),
         Err(NotRead::Escrow(error)) => Err(problem(&error)),
     }
+}
+
+fn recipient(account: &str) -> Result<AccountId, Problem> {
+    AccountId::parse(account).map_err(|_| no_recipient())
 }
 
 fn no_recipient() -> Problem {

@@ -110,19 +110,16 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
 /// that was paid for before a price was agreed, or is in another currency than was agreed where no price was, says what was paid, or less.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     let Some(Condition { now, agreed, undecided }) = subscription.condition() else {
-        return (contract.price.is_none() || subscription.paid_before_price)
-            .then(|| by_payments(subscription))
-            .flatten();
+        return by_payments(contract, subscription);
     };
     let shown = Word {
         undecided,
         ..by_snapshot(now)
     };
-    let agreed = match agreed {
-        Some(agreed) => Some(by_snapshot(agreed)),
-        None if contract.price.is_some() && !subscription.paid_before_price => None,
-        None => by_payments(subscription),
-    }?;
+    let agreed = agreed.map_or_else(
+        || by_payments(contract, subscription),
+        |agreed| Some(by_snapshot(agreed)),
+    )?;
     Some(if agreed.voice < shown.voice {
         Word { undecided, ..agreed }
     } else {
@@ -141,7 +138,11 @@ const fn by_snapshot(snapshot: &Snapshot) -> Word {
     }
 }
 
-fn by_payments(subscription: &Subscription) -> Option<Word> {
+/// What its payments say, where they count: they do not show their price.
+fn by_payments(contract: &Contract, subscription: &Subscription) -> Option<Word> {
+    if contract.price.is_some() && !subscription.paid_before_price {
+        return None;
+    }
     let paid = |voice, state, since| Word {
         voice,
         since,

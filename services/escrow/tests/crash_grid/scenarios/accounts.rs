@@ -48,16 +48,7 @@ pub fn scenarios() -> [Scenario; 5] {
         Scenario {
             name: "thin v2.core.account",
             has_timer: true,
-            prepare: |stage| {
-                async move {
-                    let subject = to_one_that_is_not_set_up(stage).await;
-                    stage.command(&subject.escrows[0], "release", &json!({})).await;
-                    stage.until(&subject.escrows[0], "pending_user_setup").await;
-                    set_up(stage, &subject.accounts[1]).await;
-                    subject
-                }
-                .boxed_local()
-            },
+            prepare: |stage| set_up_unheard(stage).boxed_local(),
             act: |stage, subject| {
                 async move {
                     let account = &subject.accounts[1];
@@ -73,16 +64,7 @@ pub fn scenarios() -> [Scenario; 5] {
         Scenario {
             name: "a person has an account read, of which no webhook tells",
             has_timer: false,
-            prepare: |stage| {
-                async move {
-                    let subject = to_one_that_is_not_set_up(stage).await;
-                    stage.command(&subject.escrows[0], "release", &json!({})).await;
-                    stage.until(&subject.escrows[0], "pending_user_setup").await;
-                    set_up(stage, &subject.accounts[1]).await;
-                    subject
-                }
-                .boxed_local()
-            },
+            prepare: |stage| set_up_unheard(stage).boxed_local(),
             act: |stage, subject| {
                 async move {
                     let read = format!("recipients/{}/read", subject.accounts[1]);
@@ -128,6 +110,15 @@ async fn to_one_that_is_not_set_up(stage: &mut Stage) -> Subject {
     let (ready, unready) = (stage.world.account().await, stage.world.new_account().await);
     let terms = terms(stage, &[&ready, &unready], "automatic");
     Subject::of(stage.held(&terms).await, &[&ready, &unready])
+}
+
+/// Released, with one recipient that could not receive then and can now, of which nobody has told.
+async fn set_up_unheard(stage: &mut Stage) -> Subject {
+    let subject = to_one_that_is_not_set_up(stage).await;
+    stage.command(&subject.escrows[0], "release", &json!({})).await;
+    stage.until(&subject.escrows[0], "pending_user_setup").await;
+    set_up(stage, &subject.accounts[1]).await;
+    subject
 }
 
 async fn set_up(stage: &Stage, account: &str) {
