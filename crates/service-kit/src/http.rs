@@ -10,11 +10,14 @@
 
 mod context;
 mod extract;
+mod flow;
+mod listen;
 mod routes;
 mod server;
 mod span;
 
 pub use context::{is_timeout, request_context};
 pub use extract::{CallerAddress, extractor_config};
+pub use flow::{Flow, Paused};
 pub use routes::{Place, Routes};
 pub use server::{Bound, HttpSettings, MetricsListener, ServeError, Server};

@@ -12,21 +12,18 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use service_kit::http::{CallerAddress, Place, Routes, is_timeout};
+use service_kit::http::{CallerAddress, Flow, Place, Routes, is_timeout};
 use service_kit::problem::Problem;
 use service_kit::request_id::RequestId;
 use service_kit::trace;
 use stripe_gateway::signature::{self, Secrets};
 
 use crate::api;
-use crate::bodies::{Bodies, Share};
+use crate::bodies::{Bodies, SMALL, Share};
 use crate::endpoint::Endpoint;
 use crate::meters::{ACCEPTED, Meters};
 use crate::receive::{Delivery, Receiver};
 use crate::refusal::Refusal;
-
-/// A buffer for a body of several chunks begins no larger than this, whatever length was declared.
-const FIRST_CAPACITY: usize = 64 * 1024;
 
 static STRIPE_SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
 static TRACEPARENT: HeaderName = HeaderName::from_static(trace::HEADER);
@@ -127,11 +124,11 @@ impl Shared {
         }
     }
 
-    /// Reads a body, with its share of the memory for bodies.
+    /// Reads a body, with its share of the memory for bodies. While it waits for memory, nothing more of it is read from its connection.
     async fn read_body(&self, request: &HttpRequest, mut payload: Payload) -> Result<(Bytes, Share<'_>), Refusal> {
         let limit = self.max_body_bytes;
         let declared = declared_length(request);
-        // Memory is shared out by what has arrived: a length that is only declared costs nobody anything.
+        let flow = Flow::of(request);
         let mut share = self.bodies.share();
         let mut first = Bytes::new();
         let mut whole: Option<BytesMut> = None;
@@ -149,15 +146,19 @@ impl Shared {
             if length > limit {
                 return Err(Refusal::TooLarge { limit });
             }
-            share.cover(length, declared != Some(length)).await?;
+            let paused = (!share.covers(length)).then(|| flow.pause());
+            share.cover(length, declared).await?;
+            drop(paused);
             match &mut whole {
                 Some(whole) => whole.extend_from_slice(&chunk),
                 None if first.is_empty() => first = chunk,
                 None => {
-                    let mut joined =
-                        BytesMut::with_capacity(declared.unwrap_or(length).clamp(length, length.max(FIRST_CAPACITY)));
+                    // The share of a body that outgrew the small ones covers all that it declares.
+                    let capacity = declared.filter(|_| length > SMALL).unwrap_or(SMALL).max(length);
+                    let mut joined = BytesMut::with_capacity(capacity);
                     joined.extend_from_slice(&first);
                     joined.extend_from_slice(&chunk);
+                    first = Bytes::new();
                     whole = Some(joined);
                 }
             }

@@ -35,6 +35,19 @@ impl Template {
             );
             body = render(run, &metadata);
         }
+        Self::from_body(body)
+    }
+
+    /// The same, of about so many bytes and never more.
+    #[must_use]
+    pub fn of_bytes(run: &str, bytes: usize) -> Self {
+        let mut metadata = Map::new();
+        let rest = bytes.saturating_sub(render(run, &metadata).len() + 100);
+        metadata.insert("note".into(), json!("x".repeat(rest)));
+        Self::from_body(render(run, &metadata))
+    }
+
+    fn from_body(body: String) -> Self {
         let start = body.find(PLACE).unwrap_or_default();
         Self {
             body: body.into_bytes(),

@@ -15,6 +15,7 @@ use provision::{Broker, Say};
 use serde::Serialize;
 
 use super::bodies::{Requests, Template};
+use super::largest::{self, Largest};
 use super::load::{self, Outcome};
 use super::outage::{self, Outage};
 use super::{ceiling, usage};
@@ -122,12 +123,14 @@ pub struct Report {
     pub memory_start_kib: u64,
     /// The same after all events.
     pub memory_end_kib: u64,
-    /// The most at any time.
+    /// The most at any time, but for [`Self::largest`].
     pub memory_peak_kib: u64,
     /// Events that ingest took in all.
     pub events: usize,
     /// What happened while the broker was away.
     pub outage: Outage,
+    /// What happened while only the largest bodies came.
+    pub largest: Largest,
 }
 
 /// Measures.
@@ -172,6 +175,8 @@ pub async fn measure(subject: &Subject, broker: &mut Broker, plan: Plan, say: Sa
     let memory_end_kib = usage::memory_kib(subject.pid)?.0;
     let outage = outage::measure(&mut driver, broker, half * 2.0, say).await?;
     let memory_peak_kib = usage::memory_kib(subject.pid)?.1;
+    say("sending bodies of the largest size");
+    let largest = largest::measure(&driver).await?;
     Ok(Report {
         body_bytes: template.body_bytes(),
         ratio: median(rounds.iter().map(Round::ratio)),
@@ -182,6 +187,7 @@ pub async fn measure(subject: &Subject, broker: &mut Broker, plan: Plan, say: Sa
         memory_peak_kib,
         events: driver.accepted,
         outage,
+        largest,
     })
 }
 
@@ -277,7 +283,8 @@ impl Driver {
         Ok(outcome)
     }
 
-    async fn purge(&self) -> anyhow::Result<()> {
+    /// Empties the queue, whose messages nobody wants.
+    pub(super) async fn purge(&self) -> anyhow::Result<()> {
         let connection = Connection::connect(&self.subject.amqp_url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel

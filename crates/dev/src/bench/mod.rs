@@ -8,6 +8,7 @@ pub mod bodies;
 pub mod ceiling;
 pub mod escrow;
 pub mod ingest;
+pub mod largest;
 pub mod load;
 pub mod node;
 pub mod outage;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::ingest::{CONNECTIONS, Latency, Report, Round, median};
+use super::largest::Largest;
 use super::outage::Outage;
 
 /// The least share of the ceiling.
@@ -29,6 +30,7 @@ impl Report {
         self.ratio >= LEAST_RATIO
             && p99 < MOST_P99_MS
             && self.memory_peak_kib < MOST_MEMORY_KIB
+            && self.largest.memory_peak_kib < MOST_MEMORY_KIB
             && slowest_ms < MOST_REFUSAL_MS
             && back_seconds < MOST_BACK_SECONDS
     }
@@ -93,6 +95,16 @@ impl Report {
         let _ = writeln!(
             text,
             "  broker stopped: {refused} answers of 503, the slowest after {slowest_ms:.0} ms; full speed {back_seconds:.1} s after its return"
+        );
+        let Largest {
+            accepted,
+            refused,
+            memory_peak_kib,
+        } = self.largest;
+        let _ = writeln!(
+            text,
+            "  only bodies of 1 MiB: {accepted} taken, {refused} put off, memory at most {:.1} MiB",
+            mib(memory_peak_kib)
         );
         text
     }

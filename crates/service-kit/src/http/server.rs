@@ -7,14 +7,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{BodyTimeout, request_context};
+use super::context::BodyTimeout;
 use super::extract::extractor_config;
+use super::listen;
 use super::routes::{Place, Routes};
 use crate::config::{Reader, Shape, shape};
 use crate::health::Readiness;
@@ -23,18 +23,10 @@ use crate::problem::Problem;
 use crate::rate_limit::TrustedProxies;
 use crate::telemetry::Metrics;
 
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept. Longer than the usual 60 s of load balancers, so that they close first.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a closing connection may linger.
-const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Connections per worker; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 1_024;
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1_024;
 /// How long requests in work may take after a stop. Below the drain's deadline.
 const STOP_SECONDS: u64 = 20;
+/// The same for a scrape of metrics.
+const SCRAPE_STOP_SECONDS: u64 = 1;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -206,12 +198,16 @@ impl Bound {
             metrics,
             ..
         } = self;
-        let scrape = metrics
-            .map(|listener| metrics_server(listener, server.metrics.clone(), &stop))
-            .transpose();
-        let scrape = scrape.map_err(ServeError::Run)?.map(tokio::spawn);
+        let scrape = metrics.map(|listener| {
+            let metrics = server.metrics.clone();
+            let configure = move |config: &mut ServiceConfig| Routes::new(config).add(metrics_route(&metrics));
+            listen::serve(listener, Some(1), SCRAPE_STOP_SECONDS, &stop, configure)
+        });
+        let scrape = scrape.transpose().map_err(ServeError::Run)?.map(tokio::spawn);
         let upkeep = tokio::spawn(server.metrics.clone().run_upkeep());
-        let served = match http_server(listener, server, &stop) {
+        let workers = server.settings.workers;
+        let configure = move |config: &mut ServiceConfig| server.configure(config);
+        let served = match listen::serve(listener, workers, STOP_SECONDS, &stop, configure) {
             Ok(running) => running.await.map_err(ServeError::Run),
             Err(error) => Err(ServeError::Run(error)),
         };
@@ -223,62 +219,8 @@ impl Bound {
     }
 }
 
-fn http_server(listener: TcpListener, server: Server, stop: &CancellationToken) -> io::Result<actix_web::dev::Server> {
-    let workers = server.settings.workers;
-    let mut http = HttpServer::new(move || {
-        let server = server.clone();
-        App::new()
-            .configure(|config| server.configure(config))
-            .wrap(from_fn(request_context))
-    })
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-    .max_connections(MAX_CONNECTIONS)
-    .shutdown_timeout(STOP_SECONDS)
-    .shutdown_signal(stop.clone().cancelled_owned());
-    if let Some(workers) = workers {
-        http = http.workers(workers);
-    }
-    Ok(http.listen(listener)?.run())
-}
-
 fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let bind = || {
-        // The library's own bind sets neither the backlog nor the port to ask for, so the socket is made here.
-        let socket = if address.is_ipv4() {
-            tokio::net::TcpSocket::new_v4()?
-        } else {
-            tokio::net::TcpSocket::new_v6()?
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG.unsigned_abs())?.into_std()?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    bind().map_err(|source| ServeError::Bind { address, source })
-}
-
-fn metrics_server(
-    listener: TcpListener,
-    metrics: Metrics,
-    stop: &CancellationToken,
-) -> io::Result<actix_web::dev::Server> {
-    let factory = move || {
-        let metrics = metrics.clone();
-        App::new()
-            .configure(|config| Routes::new(config).add(metrics_route(&metrics)))
-            .wrap(from_fn(request_context))
-    };
-    let server = HttpServer::new(factory)
-        .workers(1)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .shutdown_timeout(1);
-    Ok(server
-        .shutdown_signal(stop.clone().cancelled_owned())
-        .listen(listener)?
-        .run())
+    listen::open(address).map_err(|source| ServeError::Bind { address, source })
 }
 
 /// `/healthz` and `/readyz`.
