@@ -15,6 +15,10 @@ pub(crate) struct StatusArgs {
     /// Everything, as JSON. Without a running system nothing is printed and the exit code is 3.
     #[arg(long)]
     json: bool,
+    /// Everything, as `export` lines for a shell: `eval "$(cargo dev status --env)"`. The services' variables have the names that they read, so that
+    /// the operator's tools work in that shell.
+    #[arg(long, conflicts_with = "json")]
+    env: bool,
 }
 
 pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
@@ -24,10 +28,34 @@ pub(crate) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&state)?);
+    } else if args.env {
+        for (name, value) in variables(&state) {
+            println!("export {name}='{value}'");
+        }
     } else {
         print(&state);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the operator's tools and a person's `curl` need. No value has a quote in it: they are URLs, ids and secrets made of letters and digits.
+fn variables(state: &State) -> [(&'static str, &str); 14] {
+    [
+        ("BASE_URL", &state.base_url),
+        ("ORG_ID", &state.org_id),
+        ("SERVICE_TOKEN", &state.service_token),
+        ("ADMIN_TOKEN", &state.admin_token),
+        ("MEMBER_TOKEN", &state.member_token),
+        ("DATABASE_URL", &state.service_database_url),
+        ("TENANT_DATABASE_URL", &state.tenant_database_url),
+        ("AMQP_URL", &state.amqp_url),
+        ("STRIPE_API_BASE", &state.stripe_api_url),
+        ("STRIPE_WEBHOOK_SECRET", &state.webhook_secret),
+        ("STRIPE_CONNECT_WEBHOOK_SECRET", &state.connect_webhook_secret),
+        ("AUTH_JWT_SECRET", &state.auth_jwt_secret),
+        ("RECONCILE_SECRET", &state.reconcile_secret),
+        ("MONITOR_SECRET", &state.monitor_secret),
+    ]
 }
 
 /// What a person wants to know first.
@@ -39,5 +67,5 @@ pub(crate) fn print(state: &State) {
     println!("  logs       {}", state.log_folder);
     let pids: Vec<String> = state.pids.iter().map(|(name, pid)| format!("{name} {pid}")).collect();
     println!("  processes  {}", pids.join(", "));
-    println!("  secrets and tokens: `cargo dev status --json`; stop it with `cargo dev down`");
+    println!("  secrets and tokens: `cargo dev status --json` or `--env`; stop it with `cargo dev down`");
 }

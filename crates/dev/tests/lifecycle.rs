@@ -160,6 +160,11 @@ fn a_detached_system_is_found_heals_and_leaves_nothing_running() {
     );
     let status = target.dev(&["status", "--json"]);
     assert_eq!(serde_json::from_slice::<State>(&status.stdout).unwrap(), state);
+    let env = String::from_utf8(target.dev(&["status", "--env"]).stdout).unwrap();
+    let shell = format!("{env}printf '%s %s' \"$DATABASE_URL\" \"$SERVICE_TOKEN\"");
+    let said = Command::new("sh").args(["-c", &shell]).output().unwrap().stdout;
+    let expected = format!("{} {}", state.service_database_url, state.service_token);
+    assert_eq!(String::from_utf8(said).unwrap(), expected);
     let mode = std::fs::metadata(target.paths().state()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     for secret in [&state.auth_jwt_secret, &state.reconcile_secret, &state.monitor_secret] {

@@ -1,7 +1,7 @@
 //! Every order of delivery, with any repeats, ends in what is true at Stripe (BIL-6), and no step on the way cuts a paying client
 //! off. What is true is told by an independent model ([`model`]), not by the code under test.
 //!
-//! `PROOF_SEED` repeats a run, `PROOF_PERCENT` makes one longer or shorter.
+//! `PROOF_SEED` repeats a run, `PROOF_PERCENT` makes one longer or shorter, `PROOF_MOVES` the histories of which every one is told.
 
 #![allow(
     missing_docs,
@@ -32,11 +32,19 @@ fn every_order(stripe: Stripe, tally: &Tally) -> Result<(), String> {
 
 #[test]
 fn every_order_of_every_history_of_a_few_moves_ends_in_the_truth() {
-    let mut scripts = proof::all_scripts(2, &[0, 3_600]);
-    scripts.extend(proof::all_scripts(3, &[0]));
+    let moves = proof::moves();
     prove(
-        "every history of up to 3 moves and 7 events, every order",
-        Source::These(scripts),
+        &format!("every history of up to {moves} moves and 7 events, every order"),
+        Source::Every(moves, &[0]),
+        |stripe, _, tally| every_order(stripe, tally),
+    );
+}
+
+#[test]
+fn every_order_of_every_history_of_two_moves_an_hour_apart_ends_in_the_truth() {
+    prove(
+        "every history of 2 moves, within a second or an hour apart, every order",
+        Source::Every(2, &[0, 3_600]),
         |stripe, _, tally| every_order(stripe, tally),
     );
 }

@@ -32,8 +32,8 @@ pub fn add(cell: &Cell<u64>, more: u64) {
 pub enum Source {
     /// So many, by chance.
     Chance(u64, fn(&mut Dice) -> Script),
-    /// These.
-    These(Vec<Script>),
+    /// Every one of up to so many moves and seven events, in every plain setting, each move one of the gaps after the one before.
+    Every(usize, &'static [i64]),
 }
 
 type Claim<'c> = &'c dyn Fn(Stripe, &mut Dice, &Tally) -> Result<(), String>;
@@ -59,10 +59,14 @@ pub fn prove(name: &str, source: Source, claim: impl Fn(Stripe, &mut Dice, &Tall
         }
     };
     match source {
-        Source::These(scripts) => {
-            let every = 100 / percent.clamp(1, 100);
-            let some = scripts.iter().step_by(usize::try_from(every).expect("small"));
-            some.for_each(|script| check(script, dice.seed()));
+        Source::Every(moves, gaps) => {
+            let (one_of, mut number) = (100 / percent.clamp(1, 100), 0);
+            every_script(moves, gaps, &mut |script| {
+                if number % one_of == 0 {
+                    check(script, dice.seed());
+                }
+                number += 1;
+            });
         }
         Source::Chance(many, by) => (0..many * percent / 100).for_each(|_| {
             let script = by(&mut dice);
@@ -111,8 +115,13 @@ fn shrink(mut script: Script, seed: u64, claim: Claim<'_>) -> (Script, String) {
     }
 }
 
-/// Every script of up to so many moves and seven events, in every plain setting, each move one of the gaps after the one before.
-pub fn all_scripts(moves: usize, gaps: &[i64]) -> Vec<Script> {
+/// The longest histories of which every one is told: of up to so many moves. `PROOF_MOVES` makes it more; with 7 nothing is left out, since
+/// hardly a move is without an event.
+pub fn moves() -> usize {
+    word("PROOF_MOVES").map_or(3, |moves| usize::try_from(moves).expect("small"))
+}
+
+fn every_script(moves: usize, gaps: &[i64], each: &mut dyn FnMut(&Script)) {
     let plain = Setting {
         begins_in_trial: false,
         priced: false,
@@ -134,21 +143,19 @@ pub fn all_scripts(moves: usize, gaps: &[i64]) -> Vec<Script> {
             ..plain
         },
     ];
-    let mut scripts = Vec::new();
     for setting in settings {
-        let start = Script {
+        let mut start = Script {
             setting,
             steps: Vec::new(),
         };
-        grow(&start, &Stripe::new(setting), moves, gaps, &mut scripts);
+        grow(&mut start, &Stripe::new(setting), moves, gaps, each);
     }
-    scripts
 }
 
 /// Events of a history of which every order is tried.
 pub const SHORT: usize = 7;
 
-fn grow(script: &Script, stripe: &Stripe, moves: usize, gaps: &[i64], scripts: &mut Vec<Script>) {
+fn grow(script: &mut Script, stripe: &Stripe, moves: usize, gaps: &[i64], each: &mut dyn FnMut(&Script)) {
     if moves == 0 {
         return;
     }
@@ -160,10 +167,10 @@ fn grow(script: &Script, stripe: &Stripe, moves: usize, gaps: &[i64], scripts: &
             if next.make(*made).is_none() || next.events.len() > SHORT {
                 continue;
             }
-            let mut longer = script.clone();
-            longer.steps.push((*made, *gap));
-            scripts.push(longer.clone());
-            grow(&longer, &next, moves - 1, gaps, scripts);
+            script.steps.push((*made, *gap));
+            each(script);
+            grow(script, &next, moves - 1, gaps, each);
+            script.steps.pop();
         }
     }
 }
