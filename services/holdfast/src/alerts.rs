@@ -1,14 +1,15 @@
-//! `holdfast alerts list | test`: what is wrong, and an alert on purpose, to see that alerts arrive (ALT-3).
+//! `holdfast alerts list | resolve | test`: what is wrong, what is over, and an alert on purpose, to see that alerts arrive (ALT-3, ALT-4).
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use bus::{AlertRaiser, AlertRaiserConfig};
 use clap::{Args, Subcommand};
-use db::alerts::{AlertFilter, StoredAlert, list_alerts};
+use db::alerts::{AlertFilter, ResolveOutcome, StoredAlert, list_alerts, resolve_alert};
 use domain::alert::{Alert, AlertKind, Severity};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::cli::Form;
 use crate::output::{self, or_dash};
@@ -26,6 +27,8 @@ pub(crate) struct AlertsArgs {
 enum AlertsCommand {
     /// List alerts that nobody has resolved, the last seen first.
     List(ListArgs),
+    /// Resolve an alert whose cause is gone, once.
+    Resolve(ResolveArgs),
     /// Raise an alert on the way that every alert takes.
     Test(TestArgs),
 }
@@ -46,6 +49,17 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+struct ResolveArgs {
+    /// The alert's id, as `list` shows it.
+    id: Uuid,
+    /// Who resolves it; kept with the alert.
+    #[arg(long, default_value = "operator")]
+    by: String,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Debug, Args)]
 struct TestArgs {
     /// Who asks; repeats with the same name are one alert with a count.
     #[arg(long, default_value = "operator")]
@@ -57,6 +71,7 @@ struct TestArgs {
 pub(crate) async fn run(args: &AlertsArgs) -> anyhow::Result<ExitCode> {
     match &args.command {
         AlertsCommand::List(args) => list(args).await,
+        AlertsCommand::Resolve(args) => resolve(args).await,
         AlertsCommand::Test(args) => test(args).await,
     }
 }
@@ -106,10 +121,11 @@ fn alert_json(stored: &StoredAlert) -> Value {
 }
 
 fn alerts_text(alerts: &[StoredAlert]) -> String {
-    let head = ["LAST SEEN", "SEVERITY", "TIMES", "RESOLVED BY", "ALERT", "WHAT"].map(str::to_owned);
+    let head = ["ID", "LAST SEEN", "SEVERITY", "TIMES", "RESOLVED BY", "ALERT", "WHAT"].map(str::to_owned);
     let rows = alerts.iter().map(|stored| {
         let alert = &stored.alert;
         [
+            stored.id.to_string(),
             alert.last_seen_at.format("%F %T").to_string(),
             alert.severity.as_str().to_owned(),
             alert.occurrences.to_string(),
@@ -119,6 +135,30 @@ fn alerts_text(alerts: &[StoredAlert]) -> String {
         ]
     });
     output::columns(std::iter::once(head).chain(rows))
+}
+
+/// As `POST /api/admin/billing-alerts/{id}/resolve` does it: of two who do it at once the second is refused.
+async fn resolve(args: &ResolveArgs) -> anyhow::Result<ExitCode> {
+    let conn = tools::database()?.conn().await?;
+    let alert = match resolve_alert(&conn, args.id, &args.by, tools::clock()()).await? {
+        ResolveOutcome::Resolved(alert) => alert,
+        ResolveOutcome::AlreadyResolved(alert) => bail!("alert {} is resolved already{}", args.id, by_whom(&alert)),
+        ResolveOutcome::NotFound => bail!("no alert has the id {}", args.id),
+    };
+    if args.form.json {
+        output::json(&alert_json(&alert))?;
+    } else {
+        output::print(&format!("Resolved {}.\n", output::plain(&alert.alert.alert_key)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn by_whom(alert: &StoredAlert) -> String {
+    let resolution = alert.resolved.as_ref();
+    resolution.map_or_else(String::new, |resolution| {
+        let at = resolution.at.format("%F %T");
+        format!(", by {} at {at} UTC", output::plain(&resolution.by))
+    })
 }
 
 async fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {

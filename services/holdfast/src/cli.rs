@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Queues(Form),
     /// Look a client up.
     Client(client::ClientArgs),
-    /// Look at alerts, or see that they arrive.
+    /// Look at alerts, resolve them, or see that they arrive.
     Alerts(alerts::AlertsArgs),
 }
 

@@ -179,6 +179,57 @@ async fn a_list_says_when_there_is_more_and_alerts_are_listed_until_they_are_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_resolved_once_by_the_id_that_the_list_shows() {
+    let db = TestDb::create().await;
+    let env = vec![("DATABASE_URL", db.service_url())];
+    let row = "INSERT INTO billing_alerts (id, alert_key, kind, severity, subject, summary, details, occurrences,
+                                           first_seen_at, last_seen_at)
+               VALUES (gen_random_uuid(), 'test:open', 'test', 'info', 'open', 'what', '{}', 1, now(), now()),
+                      (gen_random_uuid(), 'test:next', 'test', 'info', 'next', 'what', '{}', 1, now(), now())";
+    db.superuser().await.batch_execute(row).await.unwrap();
+    let listed = json(&holdfast(&env, &["alerts", "list", "--json"]));
+    let id_of = |key: &str| {
+        let mut alerts = listed.as_array().unwrap().iter();
+        let alert = alerts.find(|alert| alert["alert_key"] == key).unwrap();
+        alert["id"].as_str().unwrap().to_owned()
+    };
+    let (open, next) = (id_of("test:open"), id_of("test:next"));
+    let text = stdout(&holdfast(&env, &["alerts", "list"]));
+    assert!(text.starts_with("ID ") && text.contains(&open), "{text}");
+
+    let resolved = json(&holdfast(&env, &["alerts", "resolve", &open, "--by", "ann", "--json"]));
+    assert_eq!(
+        (&resolved["id"], &resolved["resolved"], &resolved["resolved_by"]),
+        (&open.as_str().into(), &true.into(), &"ann".into())
+    );
+    let plain = holdfast(&env, &["alerts", "resolve", &next]);
+    assert_eq!(
+        (plain.status.code(), stdout(&plain).as_str()),
+        (Some(0), "Resolved test:next.\n")
+    );
+    assert_eq!(stdout(&holdfast(&env, &["alerts", "list"])), "No alert matches.\n");
+
+    let refused = |id: &str| {
+        let output = holdfast(&env, &["alerts", "resolve", id]);
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = refused(&open);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.starts_with(&format!("error: alert {open} is resolved already, by ann at ")),
+        "{said}"
+    );
+    let unknown = "00000000-0000-7000-8000-000000000000";
+    assert_eq!(
+        refused(unknown),
+        (Some(1), format!("error: no alert has the id {unknown}\n"))
+    );
+    let (code, said) = refused("test:open");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("invalid value 'test:open' for '<ID>'"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_watched_until_nothing_waits() {
     let (db, broker) = (TestDb::create().await, TestBroker::create().await);
     let env = environment(&db.service_url(), &broker.amqp_url());
