@@ -103,7 +103,7 @@ kinds! {
     EscrowGaveUp => "escrow_gave_up", Critical;
     /// Stripe has more than one object of one operation, or another one than was written down. Subject: the operation.
     EscrowHappenedTwice => "escrow_happened_twice", Critical;
-    /// A recipient cannot receive; its share waits. Subject: the connected account.
+    /// A recipient cannot receive; its share waits. Subject: the connected account. It ends by itself when no share waits any more.
     RecipientNotReady => "recipient_not_ready", Info;
     /// The payout of a recipient's account to its bank failed. Subject: the connected account.
     PayoutFailed => "payout_failed", Warning;

@@ -1,6 +1,7 @@
 //! What operators see, and what nobody else takes care of.
 //!
 //! - Alerts go from the queue `alerts.raise` into their table, one unresolved row per key with a count (`alert_intake`).
+//!   Those that say what is so for a while end by themselves once it is not (`upkeep`).
 //! - Events that no service owns go from `archive.events` into the archive, byte for byte, ignored by a named rule
 //!   (`archive`), so that everything that was answered 200 is there (ING-8).
 //! - Partitions are made ahead, and a DEFAULT partition that holds rows is told (`upkeep`).
@@ -88,6 +89,11 @@ impl Admin {
         let archive = Archive::new(database.clone(), clock.clone(), config.livemode);
         work.spawn(consumers.run(topology::ARCHIVE_EVENTS, archive));
         work.spawn(upkeep::count_alerts(database.clone(), stop.clone()));
+        work.spawn(upkeep::resolve_what_is_over(
+            database.clone(),
+            clock.clone(),
+            stop.clone(),
+        ));
         work.spawn(upkeep::keep_partitions(database.clone(), alerts.clone(), stop.clone()));
         let desk = Desk {
             database: database.clone(),

@@ -5,8 +5,11 @@ use std::time::Duration;
 use bus::AlertRaiser;
 use db::{Database, DbError};
 use domain::alert::{Alert, AlertKind};
+use service_kit::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+/// How late an alert ends whose cause is gone, beside the minute for which it is left alone.
+const RESOLVE_EVERY: Duration = Duration::from_secs(15);
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// Months are made half a year ahead, so that many rounds may fail before one is missing.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -32,6 +35,29 @@ async fn count_once(database: &Database) -> Result<(), DbError> {
             reason = "a gauge is a float, and nobody has 2^53 alerts"
         )]
         metrics::gauge!("holdfast_alerts_unresolved", "severity" => severity.as_str()).set(count as f64);
+    }
+    Ok(())
+}
+
+/// Resolves alerts that say what is so no longer.
+pub(crate) async fn resolve_what_is_over(database: Database, clock: Clock, stop: CancellationToken) {
+    loop {
+        if let Err(error) = resolve_once(&database, &clock).await {
+            tracing::debug!(
+                error = db::error::chain(&error),
+                "alerts whose cause is gone were not resolved"
+            );
+        }
+        if pause(RESOLVE_EVERY, &stop).await {
+            return;
+        }
+    }
+}
+
+async fn resolve_once(database: &Database, clock: &Clock) -> Result<(), DbError> {
+    let conn = database.conn().await?;
+    for key in db::escrow::passing::resolve_what_is_over(&conn, clock.now()).await? {
+        tracing::info!(alert.key = key, "an alert was resolved: its cause is gone");
     }
     Ok(())
 }

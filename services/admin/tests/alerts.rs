@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::Value;
 use service_kit::auth::Role;
 use service_kit::clock::Clock;
+use testkit::TestDb;
 
 const UNRESOLVED: &str =
     "SELECT id::text, occurrences, severity FROM billing_alerts WHERE alert_key = $1 AND NOT resolved";
@@ -94,6 +95,24 @@ async fn a_cause_that_comes_back_after_it_was_resolved_is_a_new_row() {
         "as a form sends what is not chosen"
     );
     assert_eq!(listed("?severity=&resolved=false").await, [second.as_str()]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_whose_cause_is_gone_is_resolved_by_itself_and_others_are_left_to_a_person() {
+    let db = TestDb::create().await;
+    let rows = "INSERT INTO billing_alerts (id, alert_key, kind, severity, subject, summary, first_seen_at, last_seen_at)
+                SELECT gen_random_uuid(), kind || ':acct_paid', kind, 'info', 'acct_paid', 'what', seen, seen
+                FROM unnest(ARRAY['recipient_not_ready', 'payout_failed']) AS kind, (SELECT now() - interval '1 hour') AS t (seen)";
+    db.superuser().await.batch_execute(rows).await.unwrap();
+    let rig = Rig::over(db, None).await;
+    testkit::eventually(WAIT, || async {
+        let resolved = "SELECT alert_key FROM billing_alerts WHERE resolved_by = 'holdfast'";
+        let keys: Vec<String> = rig.rows(resolved, &[]).await.iter().map(|row| row.get(0)).collect();
+        keys == ["recipient_not_ready:acct_paid"]
+    })
+    .await;
+    assert_eq!(rig.rows(UNRESOLVED, &[&"payout_failed:acct_paid"]).await.len(), 1);
     rig.stop().await;
 }
 

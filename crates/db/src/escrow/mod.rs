@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod operation_status;
 pub mod operations;
 pub mod owners;
+pub mod passing;
 
 use chrono::{DateTime, Utc};
 use domain::escrow::failure::{ErrorClass, ErrorCode, Failure};
