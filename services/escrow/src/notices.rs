@@ -1,18 +1,28 @@
 //! What a person is told, written into the outbox and the audit trail in the transaction of its cause.
 
+use std::time::Duration;
+
 use bus::propagation::headers_of_this_work;
 use bus::{ALERT_TYPE, AlertMessage, topology};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use db::Transaction;
-use db::escrow::actions::{NewAction, insert_action_in_txn};
+use db::escrow::actions::{NewAction, find_told_in_txn, insert_action_in_txn};
 use db::outbox::{NewOutboxRow, insert_outbox_in_txn};
 use domain::alert::{Alert, AlertKind};
 use domain::escrow::held::Task;
 use domain::escrow::notice::Notice;
 use serde_json::json;
+use service_kit::backoff::doubled;
 use uuid::Uuid;
 
 use crate::error::EscrowError;
+
+/// What lasts is told again after this time, then after twice as long each time.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// What lasts is told at least as often as this.
+const TOLD_EVERY: Duration = Duration::from_secs(3_600);
+/// What was told before is another matter, and is told anew from the beginning.
+const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// The alert of a notice about an escrow.
 pub(crate) fn alert(escrow: &str, notice: &Notice) -> Alert {
@@ -115,6 +125,25 @@ pub(crate) async fn tell_in_txn(
     }
     insert_outbox_in_txn(txn, &rows).await?;
     Ok(())
+}
+
+/// Tells what each attempt finds anew, ever more rarely: attempts go on at their own pace, but neither the audit trail nor the alert's
+/// count is to be one of attempts.
+pub(crate) async fn tell_more_rarely_in_txn(
+    txn: &Transaction<'_>,
+    escrow: &str,
+    alert: Alert,
+    now: DateTime<Utc>,
+) -> Result<(), EscrowError> {
+    let told = find_told_in_txn(txn, escrow, &alert.key(), now - FORGOTTEN_AFTER).await?;
+    let is_known = told.is_some_and(|told| {
+        let again = i32::try_from(told.times - 1).unwrap_or(i32::MAX);
+        now < told.last + doubled(TOLD_AGAIN_AFTER, TOLD_EVERY, again)
+    });
+    if is_known {
+        return Ok(());
+    }
+    tell_in_txn(txn, Some(escrow), vec![alert], now).await
 }
 
 fn row(alert: Alert, now: DateTime<Utc>) -> NewOutboxRow {

@@ -22,7 +22,7 @@ use stripe_gateway::client::read::ReadError;
 
 use crate::change::{Applied, Cause, Learned, apply_in_txn, lock_in_txn, store_in_txn};
 use crate::error::EscrowError;
-use crate::notices::tell_in_txn;
+use crate::notices::{tell_in_txn, tell_more_rarely_in_txn};
 use crate::runner::{Runner, Unseen, blindness};
 use crate::steps::{Ask, Commit};
 
@@ -334,6 +334,7 @@ impl Timeouts {
         })))
     }
 
+    /// What each round finds again.
     async fn tell(&self, escrow: &str, alert: Alert, now: DateTime<Utc>) -> Result<(), EscrowError> {
         self.runner
             .store
@@ -341,7 +342,7 @@ impl Timeouts {
                 |()| None,
                 |txn| {
                     let alert = alert.clone();
-                    in_txn(async move { tell_in_txn(txn, Some(escrow), vec![alert], now).await })
+                    in_txn(async move { tell_more_rarely_in_txn(txn, escrow, alert, now).await })
                 },
             )
             .await

@@ -385,9 +385,26 @@ fn a_transfer_rests_while_stripe_does_not_say_what_its_charge_is() {
         let resting = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'intended' \
                        AND due_at >= created_at + interval '1 minute'";
         testkit::eventually(SOON, || async { world.count(resting).await == 1 }).await;
-        assert_eq!(world.alerts("stripe_api_failure:escrow/charge").await, 1);
+        let told = "stripe_api_failure:escrow/charge";
+        assert_eq!(world.alerts(told).await, 1);
+        // Asked every minute, and told after one minute, two more, four more.
+        let mut told_after = Vec::new();
+        for minute in 1..=8 {
+            world.clock.advance(Duration::from_secs(60));
+            let again = world.clock.now() + chrono::TimeDelta::seconds(59);
+            let rests = format!(
+                "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND due_at > '{}'",
+                again.to_rfc3339()
+            );
+            testkit::eventually(SOON, || async { world.count(&rests).await == 1 }).await;
+            let count = usize::try_from(world.alerts(told).await).unwrap();
+            if count > told_after.len() + 1 {
+                told_after.push(minute);
+            }
+        }
+        assert_eq!(told_after, [1, 3, 7]);
         world.heal().await;
-        world.clock.advance(std::time::Duration::from_secs(60));
+        world.clock.advance(Duration::from_secs(60));
         world.until(id, "distributed").await;
     });
 }

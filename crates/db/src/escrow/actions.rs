@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::DbError;
 use crate::error::During as _;
-use crate::statement::execute;
+use crate::statement::{execute, query};
 
 /// An act, a failure or an alert.
 #[derive(Debug, Clone, Copy)]
@@ -94,4 +94,35 @@ pub async fn list_actions(conn: &impl GenericClient, escrow: &str, limit: i64) -
         after: row.get(6),
     };
     Ok(rows.iter().map(read).collect())
+}
+
+/// How often an alert was told of an escrow, and when last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// At least once.
+    pub times: i64,
+    /// The last time.
+    pub last: DateTime<Utc>,
+}
+
+/// How often an alert with this key was written down for an escrow since then; `None` where it was not.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_told_in_txn(
+    txn: &Transaction<'_>,
+    escrow: &str,
+    key: &str,
+    since: DateTime<Utc>,
+) -> Result<Option<Told>, DbError> {
+    let sql = "SELECT count(*), max(at) FROM admin_actions \
+               WHERE escrow_id = $1 AND action = 'alert' AND reason = $2 AND at >= $3";
+    let row = query(txn, "find_told", sql, &[&escrow, &key, &since]).await?.pop();
+    Ok(row.and_then(|row| {
+        let last: Option<DateTime<Utc>> = row.get(1);
+        last.map(|last| Told {
+            times: row.get(0),
+            last,
+        })
+    }))
 }

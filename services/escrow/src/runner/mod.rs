@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::change::Learned;
 use crate::error::EscrowError;
-use crate::notices::tell_in_txn;
+use crate::notices::tell_more_rarely_in_txn;
 use crate::steps::{Ask, Commit, Store, Stripe};
 
 use look::Sight;
@@ -116,7 +116,7 @@ impl Runner {
                 |()| None,
                 |txn| {
                     let alert = alert.clone();
-                    db::in_txn(async move { tell_in_txn(txn, Some(escrow), vec![alert], now).await })
+                    db::in_txn(async move { tell_more_rarely_in_txn(txn, escrow, alert, now).await })
                 },
             )
             .await?;
@@ -169,7 +169,9 @@ impl Runner {
                         let held = crate::change::lock_in_txn(txn, escrow).await?;
                         if held.charge.is_none() {
                             hold_operation_in_txn(txn, operation, now).await?;
-                            tell_in_txn(txn, Some(escrow), alert.into_iter().collect(), now).await?;
+                            if let Some(alert) = alert {
+                                tell_more_rarely_in_txn(txn, escrow, alert, now).await?;
+                            }
                         }
                         Ok::<_, EscrowError>(())
                     })
