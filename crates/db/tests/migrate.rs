@@ -112,6 +112,41 @@ async fn a_file_that_fails_leaves_nothing_of_itself() {
     assert_eq!(applied, rest.iter().map(|file| file.name).collect::<Vec<_>>());
 }
 
+/// As a version before 0014 has left them.
+#[tokio::test]
+async fn recipients_of_what_was_canceled_long_ago_wait_for_nothing() {
+    let test = TestDb::create().await;
+    let admin = test.superuser().await;
+    let old = "BEGIN;
+        INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, canceled,
+                                         captured, created_by, created_at, updated_at)
+            SELECT id, status, 'eur', 900, 0, 'manual', 'refuse', now(), status = 'canceled', CASE status WHEN 'held' THEN 900 END,
+                   't', now(), now()
+            FROM (VALUES ('esc_canceled', 'canceled'), ('esc_held', 'held')) AS given (id, status);
+        INSERT INTO escrow_recipients (escrow_id, position, account, amount, status, account_news)
+            VALUES ('esc_canceled', 0, 'acct_1', 900, 'waiting', true), ('esc_held', 0, 'acct_1', 900, 'waiting', true);
+        DELETE FROM schema_migrations WHERE version = 16;
+        COMMIT;";
+    admin.batch_execute(old).await.unwrap();
+    let report = db::migrate(&test.url().into()).await.unwrap();
+    assert_eq!(report.applied, ["0016_canceled_recipients"]);
+    let rows = admin
+        .query(
+            "SELECT escrow_id, status, account_news FROM escrow_recipients ORDER BY escrow_id",
+            &[],
+        )
+        .await
+        .unwrap();
+    let rows: Vec<(String, String, bool)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert_eq!(
+        rows,
+        [
+            ("esc_canceled".to_owned(), "returned".to_owned(), false),
+            ("esc_held".to_owned(), "waiting".to_owned(), true),
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_role_that_row_level_security_would_blind_is_refused() {
     let test = TestDb::create().await;
