@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod drain;
+pub mod fields;
 pub mod health;
 pub mod http;
 

@@ -307,11 +307,16 @@ fn problem_schema() -> Value {
     let text = json!({"type": "string"});
     json!({
         "type": "object",
-        "description": "An error by RFC 9457. Further members say more, such as field, reason or missing.",
+        "description": "An error by RFC 9457. Further members say more, such as reason or missing.",
         "required": ["type", "title", "status", "code", "detail", "request_id"],
         "properties": {
             "type": text, "title": text, "status": {"type": "integer"}, "detail": text, "request_id": text,
             "code": {"type": "string", "description": "The stable name of the problem; decide by it."},
+            "field": {"type": "string", "description": "Of field_invalid: the first field that cannot be used; detail is about it."},
+            "errors": {
+                "type": "object", "additionalProperties": text,
+                "description": "Of field_invalid: every field that cannot be used, as far as they could be looked at, with its message.",
+            },
         },
     })
 }

@@ -149,6 +149,11 @@ async fn every_answer_has_a_request_id_and_every_error_is_a_problem() {
             415,
             "unsupported_media_type",
         ),
+        (
+            post(running.address, "content-type: text/plain\r\n", "{\"number\":1}").await,
+            415,
+            "unsupported_media_type",
+        ),
         (post(running.address, json, &big).await, 413, "body_too_large"),
         (
             send(
@@ -165,6 +170,9 @@ async fn every_answer_has_a_request_id_and_every_error_is_a_problem() {
         assert!(head.contains("content-type: application/problem+json"), "{head}");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(body["code"], code);
+        if code == "unsupported_media_type" {
+            assert_eq!(body["detail"], "Content-Type has to be application/json.");
+        }
         assert!(
             head.contains(&format!("x-request-id: {}", body["request_id"].as_str().unwrap())),
             "{head} {body}"

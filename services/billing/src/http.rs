@@ -7,17 +7,16 @@ use actix_web::{HttpResponse, http::StatusCode};
 use chrono::{DateTime, Utc};
 use db::billing::clients::{ClientRow, find_client};
 use db::billing::decisions::{DecisionRow, list_timeline};
-use db::billing::registration::{Agreed, Registered, Registration};
+use db::billing::registration::Registered;
 use db::{Database, DbError, tenancy};
-use domain::billing::contract::PaymentSource;
 use domain::billing::decision::Transition;
-use domain::billing::state::ClientState;
 use domain::ids::{self, OrgId};
 use domain::money::Currency;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service_kit::auth::{Authenticator, Principal, Role};
 use service_kit::clock::Clock;
+use service_kit::fields::FieldError;
 use service_kit::http::{Place, Routes};
 use service_kit::problem::Problem;
 use tokio::sync::Notify;
@@ -26,6 +25,7 @@ use uuid::Uuid;
 use crate::api;
 use crate::explanation::{Explanation, explain_client};
 use crate::register::{RegisterError, register};
+use crate::request::ClientRequest;
 
 /// The largest page of a timeline.
 const MAX_PAGE: i64 = 200;
@@ -115,7 +115,7 @@ async fn get_timeline(
     let row = visible_client(&caller, &path, &desk.database).await?;
     let limit = page.limit.unwrap_or(50);
     if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(invalid("limit", &format!("limit has to be between 1 and {MAX_PAGE}")));
+        return Err(FieldError::new("limit", format_args!("limit has to be between 1 and {MAX_PAGE}")).into());
     }
     let conn = desk.database.conn().await.map_err(|error| database_problem(&error))?;
     // One more than was asked for tells whether there is another page.
@@ -160,7 +160,7 @@ async fn visible_client(caller: &Principal, path: &str, database: &Database) -> 
 }
 
 fn valid_client(text: &str) -> Result<String, Problem> {
-    ids::check(text).map_err(|why| invalid("client_id", &format!("client_id {why}")))?;
+    ids::check(text).map_err(|why| FieldError::new("client_id", format_args!("client_id {why}")))?;
     Ok(text.to_owned())
 }
 
@@ -168,97 +168,6 @@ fn valid_client(text: &str) -> Result<String, Problem> {
 struct Page {
     before: Option<Uuid>,
     limit: Option<i64>,
-}
-
-/// The body of a registration, checked field by field.
-#[derive(Debug)]
-struct ClientRequest {
-    org: String,
-    source: PaymentSource,
-    initial: ClientState,
-    customer: Option<String>,
-    checkout_session: Option<String>,
-    price: Agreed<String>,
-    currency: Agreed<String>,
-}
-
-impl ClientRequest {
-    fn read(body: &Value) -> Result<Self, Problem> {
-        let Some(fields) = body.as_object() else {
-            return Err(Problem::bad_request(
-                "body_malformed",
-                "The body has to be a JSON object.",
-            ));
-        };
-        const KNOWN: [&str; 7] = [
-            "org_id",
-            "payment_source",
-            "state",
-            "stripe_customer_id",
-            "checkout_session_id",
-            "contracted_price_id",
-            "contracted_currency",
-        ];
-        if let Some(unknown) = fields.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-            return Err(invalid(unknown, &format!("{unknown} is not a field of a client")));
-        }
-        let text = |name: &'static str| match fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => {
-                ids::check(text).map_err(|why| invalid(name, &format!("{name} {why}")))?;
-                Ok(Some(text.clone()))
-            }
-            Some(_) => Err(invalid(name, &format!("{name} has to be a text"))),
-        };
-        let agreed = |name: &'static str, value: Option<String>| match (value, fields.contains_key(name)) {
-            (Some(value), _) => Agreed::On(value),
-            (None, true) => Agreed::NoMore,
-            (None, false) => Agreed::AsBefore,
-        };
-        let required = |name: &'static str| text(name)?.ok_or_else(|| invalid(name, &format!("{name} is missing")));
-        let source = required("payment_source")?;
-        let org = required("org_id")?;
-        if org.contains(',') {
-            return Err(invalid("org_id", "org_id has a comma in it"));
-        }
-        Ok(Self {
-            org,
-            source: PaymentSource::parse(&source)
-                .ok_or_else(|| invalid("payment_source", "payment_source has to be NONE, STRIPE or MANUAL"))?,
-            initial: match text("state")?.as_deref() {
-                None | Some("TRIAL_PENDING") => ClientState::TrialPending,
-                Some("TRIAL_ACTIVE") => ClientState::TrialActive,
-                Some(_) => return Err(invalid("state", "state has to be TRIAL_PENDING or TRIAL_ACTIVE")),
-            },
-            customer: text("stripe_customer_id")?,
-            checkout_session: text("checkout_session_id")?,
-            price: agreed("contracted_price_id", text("contracted_price_id")?),
-            currency: agreed(
-                "contracted_currency",
-                text("contracted_currency")?
-                    .map(|code| Currency::parse(&code).map(|currency| currency.as_str().to_owned()))
-                    .transpose()
-                    .map_err(|why| invalid("contracted_currency", &format!("contracted_currency {why}")))?,
-            ),
-        })
-    }
-
-    fn registration<'r>(&'r self, client: &'r str) -> Registration<'r> {
-        Registration {
-            client,
-            org: &self.org,
-            source: self.source,
-            initial: self.initial,
-            customer: self.customer.as_deref(),
-            checkout_session: self.checkout_session.as_deref(),
-            price: self.price.as_ref().map(String::as_str),
-            currency: self.currency.as_ref().map(String::as_str),
-        }
-    }
-}
-
-fn invalid(field: &str, detail: &str) -> Problem {
-    Problem::bad_request("field_invalid", format!("{detail}.")).with("field", field)
 }
 
 fn refusal(error: &RegisterError, client: &str) -> Problem {

@@ -20,6 +20,7 @@ mod reading;
 mod refresh;
 mod register;
 mod releases;
+mod request;
 mod waits;
 
 use std::sync::Arc;

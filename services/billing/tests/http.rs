@@ -117,6 +117,28 @@ fn a_bad_registration_is_told_its_field() {
 }
 
 #[test]
+fn a_bad_registration_is_told_all_its_fields_at_once() {
+    in_shared_world(async |world| {
+        let client = unique("fields");
+        let bad = json!({"payment_source": "stripe", "state": "ACTIVE", "contracted_currency": "euro", "version": 9});
+        let answer = world.put(&client, &bad).await;
+        assert_eq!(code(&answer), (400, "field_invalid"));
+        assert_eq!(answer.1["field"], "version");
+        assert_eq!(answer.1["detail"], "version is not a field of a client.");
+        assert_eq!(
+            answer.1["errors"],
+            json!({
+                "version": "version is not a field of a client.",
+                "org_id": "org_id is missing.",
+                "payment_source": "payment_source has to be NONE, STRIPE or MANUAL.",
+                "state": "state has to be TRIAL_PENDING or TRIAL_ACTIVE.",
+                "contracted_currency": "contracted_currency is not a currency code of three letters.",
+            })
+        );
+    });
+}
+
+#[test]
 fn a_registration_is_new_once_and_keeps_what_it_is_not_told() {
     in_shared_world(async |world| {
         let payer = Payer::new("known");

@@ -108,7 +108,7 @@ fn of_account(error: UnknownAccount) -> Problem {
     match error {
         UnknownAccount::Unknown { place } => {
             let field = format!("recipients.{place}.account");
-            invalid(&field, format_args!("{field} is no account of this platform"))
+            invalid(&field, format_args!("{field} is no account of this platform")).into()
         }
         UnknownAccount::Unavailable => stripe_unavailable(),
         UnknownAccount::Escrow(error) => problem(&error),
@@ -342,8 +342,8 @@ fn problem(error: &EscrowError) -> Problem {
             "This Idempotency-Key was used with another request.",
         ),
         EscrowError::Refused { reason, status } => refusal(reason, *status),
-        EscrowError::Terms(why) => of_terms(*why),
-        EscrowError::WrongObject => invalid("object", error),
+        EscrowError::Terms(why) => of_terms(*why).into(),
+        EscrowError::WrongObject => invalid("object", error).into(),
     }
 }
 
@@ -352,7 +352,7 @@ fn refusal(reason: &Reason, status: EscrowStatus) -> Problem {
         Reason::NotPositive
         | Reason::OverRefundable { .. }
         | Reason::Granularity { .. }
-        | Reason::PartBeforeCapture => invalid("amount", reason).with("escrow_status", status.as_str()),
+        | Reason::PartBeforeCapture => Problem::from(invalid("amount", reason)).with("escrow_status", status.as_str()),
         Reason::WrongStatus(_)
         | Reason::Busy
         | Reason::Expired

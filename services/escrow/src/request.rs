@@ -1,4 +1,4 @@
-//! The body of `POST /api/escrows`, checked field by field.
+//! The body of `POST /api/escrows`, checked field by field: whoever sends it is told of all of them at once.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use domain::money::currency_rules::ChargeError;
 use domain::money::{Currency, Money};
 use domain::time::UnixSeconds;
 use serde_json::{Map, Value, json};
+use service_kit::fields::{FieldError, FieldErrors};
 use service_kit::problem::Problem;
 
 /// More would not fit what Stripe keeps of one payment's transfers, nor one transaction of ours.
@@ -29,9 +30,20 @@ pub(crate) struct EscrowRequest {
     pub(crate) metadata: Value,
 }
 
+const FIELDS: [&str; 8] = [
+    "amount",
+    "currency",
+    "recipients",
+    "platform_fee",
+    "capture",
+    "on_authorization_expiry",
+    "expires_at",
+    "metadata",
+];
+
 /// A field that cannot be used.
-pub(crate) fn invalid(field: &str, detail: impl std::fmt::Display) -> Problem {
-    Problem::bad_request("field_invalid", format!("{detail}.")).with("field", field)
+pub(crate) fn invalid(field: &str, detail: impl std::fmt::Display) -> FieldError {
+    FieldError::new(field, detail)
 }
 
 impl EscrowRequest {
@@ -39,51 +51,51 @@ impl EscrowRequest {
     /// created: a repeat of the request may come later.
     ///
     /// # Errors
-    /// 400 that names the field.
+    /// 400 that names every field that cannot be used. Whether the shares add up is only asked of what can be read.
     pub(crate) fn read(body: &Value, id: EscrowId) -> Result<Self, Problem> {
-        let fields = object(
-            body,
-            "body",
-            &[
-                "amount",
-                "currency",
-                "recipients",
-                "platform_fee",
-                "capture",
-                "on_authorization_expiry",
-                "expires_at",
-                "metadata",
-            ],
-        )?;
-        let currency = Currency::parse(text(fields, "currency")?)
-            .map_err(|why| invalid("currency", format_args!("currency {why}")))?;
-        let amount = Money::new(integer(fields, "amount", "amount")?, currency);
-        let claims = claims(fields)?;
-        let fee = fee(fields)?;
-        let split = Split::new(amount, &claims, fee).map_err(|why| of_split(&why))?;
-        let terms = Terms {
-            id,
-            split,
-            capture: word(fields, "capture", "manual or automatic", CaptureMethod::parse)?
-                .ok_or_else(|| invalid("capture", "capture is missing"))?,
-            on_authorization_expiry: word(
-                fields,
-                "on_authorization_expiry",
-                "refuse or capture",
-                OnAuthorizationExpiry::parse,
-            )?
-            .unwrap_or(OnAuthorizationExpiry::Refuse),
-            expires_at: time(fields)?,
+        let fields = object(body)?;
+        let mut wrong = FieldErrors::default();
+        wrong.extend(unknown(fields, "an escrow", &FIELDS));
+        let currency = wrong.take(currency(fields));
+        let amount = wrong.take(integer(fields, "amount", "amount"));
+        let claims = claims(fields, &mut wrong);
+        let fee = fee(fields, &mut wrong);
+        let split = match (currency, amount, claims, fee) {
+            (Some(currency), Some(amount), Some(claims), Some(fee)) => {
+                let split = Split::new(Money::new(amount, currency), &claims, fee);
+                wrong.take(split.map_err(|why| of_split(&why)))
+            }
+            _ => None,
         };
-        Ok(Self {
-            terms,
-            metadata: metadata(fields)?,
-        })
+        let capture = word(fields, "capture", "manual or automatic", CaptureMethod::parse);
+        let capture = wrong.take(capture.and_then(|word| word.ok_or_else(|| missing("capture"))));
+        let on_authorization_expiry = wrong.take(word(
+            fields,
+            "on_authorization_expiry",
+            "refuse or capture",
+            OnAuthorizationExpiry::parse,
+        ));
+        let expires_at = wrong.take(time(fields));
+        let metadata = wrong.take(metadata(fields));
+        let whole = || {
+            let terms = Terms {
+                id,
+                split: split?,
+                capture: capture?,
+                on_authorization_expiry: on_authorization_expiry?.unwrap_or(OnAuthorizationExpiry::Refuse),
+                expires_at: expires_at?,
+            };
+            Some(Self {
+                terms,
+                metadata: metadata?,
+            })
+        };
+        wrong.finish(whole())
     }
 }
 
 /// The field that a problem with the terms is about.
-pub(crate) fn of_terms(why: TermsError) -> Problem {
+pub(crate) fn of_terms(why: TermsError) -> FieldError {
     match why {
         TermsError::ExpiresInThePast | TermsError::OutlivesAuthorization => invalid("expires_at", why),
         TermsError::NotSettled(_) => invalid("currency", why),
@@ -121,68 +133,78 @@ pub(crate) fn spelled(body: &Value) -> String {
 /// The body of `POST /api/escrows/{id}/refund`.
 ///
 /// # Errors
-/// 400 that names the field.
+/// 400 that names the fields.
 pub(crate) fn refund_amount(body: &[u8]) -> Result<Option<i64>, Problem> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|_| Problem::bad_request("body_malformed", "The body has to be a JSON object."))?;
-    let fields = object(&body, "body", &["amount"])?;
-    match fields.get("amount") {
-        None => Ok(None),
-        // What a caller left empty by mistake is not everything.
-        Some(_) => integer(fields, "amount", "amount").map(Some),
-    }
+    optional(body, "amount", |fields| integer(fields, "amount", "amount"))
 }
 
 /// The body of `POST /api/escrows/{id}/operations/{number}/retry`: for a call that happened twice, the object that counts.
 ///
 /// # Errors
-/// 400 that names the field.
+/// 400 that names the fields.
 pub(crate) fn object_that_counts(body: &[u8]) -> Result<Option<StripeObjectId>, Problem> {
+    optional(body, "object", |fields| {
+        let id = text(fields, "object")?;
+        StripeObjectId::parse(id).map_err(|_| invalid("object", "object is no id of Stripe's"))
+    })
+}
+
+/// A body that may be empty, of one field that may be left out. What a caller left empty by mistake is not left out.
+fn optional<T>(
+    body: &[u8],
+    name: &str,
+    read: impl Fn(&Map<String, Value>) -> Result<T, FieldError>,
+) -> Result<Option<T>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|_| Problem::bad_request("body_malformed", "The body has to be a JSON object."))?;
-    let fields = object(&body, "body", &["object"])?;
-    if !fields.contains_key("object") {
-        return Ok(None);
-    }
-    let id = text(fields, "object")?;
-    let id = StripeObjectId::parse(id).map_err(|_| invalid("object", "object is no id of Stripe's"))?;
-    Ok(Some(id))
+    let body: Value = serde_json::from_slice(body).map_err(|_| no_object())?;
+    let fields = object(&body)?;
+    let mut wrong = FieldErrors::default();
+    wrong.extend(unknown(fields, "an escrow", &[name]));
+    let read = fields.contains_key(name).then(|| read(fields)).transpose();
+    let read = wrong.take(read);
+    wrong.finish(read)
 }
 
-fn object<'v>(value: &'v Value, path: &str, known: &[&str]) -> Result<&'v Map<String, Value>, Problem> {
-    let Some(fields) = value.as_object() else {
-        return Err(if path == "body" {
-            Problem::bad_request("body_malformed", "The body has to be a JSON object.")
-        } else {
-            invalid(path, format_args!("{path} has to be an object"))
-        });
-    };
-    match fields.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => {
-            let whole = if path == "body" { "an escrow" } else { path };
-            Err(invalid(unknown, format_args!("{unknown} is not a field of {whole}")))
-        }
-        None => Ok(fields),
-    }
+fn no_object() -> Problem {
+    Problem::bad_request("body_malformed", "The body has to be a JSON object.")
 }
 
-fn text<'v>(fields: &'v Map<String, Value>, name: &str) -> Result<&'v str, Problem> {
+fn object(body: &Value) -> Result<&Map<String, Value>, Problem> {
+    body.as_object().ok_or_else(no_object)
+}
+
+/// An object within the body.
+fn part<'v>(value: &'v Value, path: &str) -> Result<&'v Map<String, Value>, FieldError> {
+    let fields = value.as_object();
+    fields.ok_or_else(|| invalid(path, format_args!("{path} has to be an object")))
+}
+
+fn unknown(fields: &Map<String, Value>, whole: &str, known: &[&str]) -> impl Iterator<Item = FieldError> {
+    let unknown = fields.keys().filter(|name| !known.contains(&name.as_str()));
+    unknown.map(move |name| invalid(name, format_args!("{name} is not a field of {whole}")))
+}
+
+fn missing(field: &str) -> FieldError {
+    invalid(field, format_args!("{field} is missing"))
+}
+
+fn currency(fields: &Map<String, Value>) -> Result<Currency, FieldError> {
+    Currency::parse(text(fields, "currency")?).map_err(|why| invalid("currency", format_args!("currency {why}")))
+}
+
+fn text<'v>(fields: &'v Map<String, Value>, name: &str) -> Result<&'v str, FieldError> {
     match fields.get(name) {
         Some(Value::String(text)) => Ok(text),
-        None | Some(Value::Null) => Err(invalid(name, format_args!("{name} is missing"))),
+        None | Some(Value::Null) => Err(missing(name)),
         Some(_) => Err(invalid(name, format_args!("{name} has to be a text"))),
     }
 }
 
-fn integer(fields: &Map<String, Value>, name: &str, path: &str) -> Result<i64, Problem> {
+fn integer(fields: &Map<String, Value>, name: &str, path: &str) -> Result<i64, FieldError> {
     match fields.get(name) {
-        None | Some(Value::Null) => Err(invalid(path, format_args!("{path} is missing"))),
+        None | Some(Value::Null) => Err(missing(path)),
         Some(value) => value.as_i64().ok_or_else(|| {
             invalid(
                 path,
@@ -197,7 +219,7 @@ fn word<T>(
     name: &str,
     words: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Result<Option<T>, Problem> {
+) -> Result<Option<T>, FieldError> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => parse(text)
@@ -208,7 +230,7 @@ fn word<T>(
 }
 
 /// RFC 3339, or seconds since 1970.
-fn time(fields: &Map<String, Value>) -> Result<UnixSeconds, Problem> {
+fn time(fields: &Map<String, Value>) -> Result<UnixSeconds, FieldError> {
     let wrong = || {
         invalid(
             "expires_at",
@@ -216,7 +238,7 @@ fn time(fields: &Map<String, Value>) -> Result<UnixSeconds, Problem> {
         )
     };
     let seconds = match fields.get("expires_at") {
-        None | Some(Value::Null) => return Err(invalid("expires_at", "expires_at is missing")),
+        None | Some(Value::Null) => return Err(missing("expires_at")),
         Some(Value::String(text)) => DateTime::parse_from_rfc3339(text).map_err(|_| wrong())?.timestamp(),
         Some(Value::Number(number)) => number.as_i64().ok_or_else(wrong)?,
         Some(_) => return Err(wrong()),
@@ -225,59 +247,73 @@ fn time(fields: &Map<String, Value>) -> Result<UnixSeconds, Problem> {
     Ok(UnixSeconds(seconds))
 }
 
-fn claims(fields: &Map<String, Value>) -> Result<Vec<Claim>, Problem> {
-    let Some(recipients) = fields.get("recipients").and_then(Value::as_array) else {
-        return Err(invalid("recipients", "recipients has to be a list"));
-    };
+fn claims(fields: &Map<String, Value>, wrong: &mut FieldErrors) -> Option<Vec<Claim>> {
+    let recipients = fields.get("recipients").and_then(Value::as_array);
+    let recipients = wrong.take(recipients.ok_or_else(|| invalid("recipients", "recipients has to be a list")))?;
     if recipients.len() > MAX_RECIPIENTS {
-        return Err(invalid(
-            "recipients",
-            format_args!("recipients has more than {MAX_RECIPIENTS} entries"),
-        ));
+        let many = format_args!("recipients has more than {MAX_RECIPIENTS} entries");
+        return wrong.take(Err(invalid("recipients", many)));
     }
-    recipients
+    // Every one is looked at, also after one that is wrong.
+    let claims = recipients
         .iter()
         .enumerate()
-        .map(|(place, value)| claim(place, value))
-        .collect()
+        .map(|(place, value)| claim(place, value, wrong));
+    let claims: Vec<Option<Claim>> = claims.collect();
+    claims.into_iter().collect()
 }
 
-fn claim(place: usize, value: &Value) -> Result<Claim, Problem> {
+fn claim(place: usize, value: &Value, wrong: &mut FieldErrors) -> Option<Claim> {
     let path = format!("recipients.{place}");
-    let fields = object(value, &path, &["account", "share_bps", "amount"])?;
+    let fields = wrong.take(part(value, &path))?;
+    wrong.extend(unknown(fields, &path, &["account", "share_bps", "amount"]));
+    let account = wrong.take(account(fields, &path));
+    let share = wrong.take(share(fields, &path));
+    Some(Claim {
+        account: account?,
+        share: share?,
+    })
+}
+
+fn account(fields: &Map<String, Value>, path: &str) -> Result<AccountId, FieldError> {
     let field = format!("{path}.account");
     let account = fields.get("account").and_then(Value::as_str);
-    let account = account.ok_or_else(|| invalid(&field, format_args!("{field} is missing")))?;
+    let account = account.ok_or_else(|| missing(&field))?;
     // The id stands in the path of a call to Stripe.
     let is_plain = account.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let account = AccountId::parse(account)
+    AccountId::parse(account)
         .ok()
         .filter(|_| is_plain)
-        .ok_or_else(|| invalid(&field, format_args!("{field} is no account id")))?;
-    let share = match (fields.get("share_bps"), fields.get("amount")) {
+        .ok_or_else(|| invalid(&field, format_args!("{field} is no account id")))
+}
+
+fn share(fields: &Map<String, Value>, path: &str) -> Result<Share, FieldError> {
+    match (fields.get("share_bps"), fields.get("amount")) {
         (Some(_), None) => {
             let field = format!("{path}.share_bps");
             let points = integer(fields, "share_bps", &field)?;
-            let points = u32::try_from(points)
-                .map_err(|_| invalid(&field, format_args!("{field} has to lie between 1 and 10000")))?;
-            Share::BasisPoints(points)
+            u32::try_from(points)
+                .map(Share::BasisPoints)
+                .map_err(|_| invalid(&field, format_args!("{field} has to lie between 1 and 10000")))
         }
-        (None, Some(_)) => Share::Amount(integer(fields, "amount", &format!("{path}.amount"))?),
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(invalid(
-                &path,
-                format_args!("{path} has to have either share_bps or amount"),
-            ));
-        }
-    };
-    Ok(Claim { account, share })
+        (None, Some(_)) => integer(fields, "amount", &format!("{path}.amount")).map(Share::Amount),
+        (None, None) | (Some(_), Some(_)) => Err(invalid(
+            path,
+            format_args!("{path} has to have either share_bps or amount"),
+        )),
+    }
 }
 
-fn fee(fields: &Map<String, Value>) -> Result<Fee, Problem> {
+fn fee(fields: &Map<String, Value>, wrong: &mut FieldErrors) -> Option<Fee> {
     let Some(value) = fields.get("platform_fee").filter(|value| !value.is_null()) else {
-        return Ok(Fee::NONE);
+        return Some(Fee::NONE);
     };
-    let fields = object(value, "platform_fee", &["bps", "amount"])?;
+    let fields = wrong.take(part(value, "platform_fee"))?;
+    wrong.extend(unknown(fields, "platform_fee", &["bps", "amount"]));
+    wrong.take(fee_of(fields))
+}
+
+fn fee_of(fields: &Map<String, Value>) -> Result<Fee, FieldError> {
     match (fields.get("bps"), fields.get("amount")) {
         (Some(_), None) => {
             let points = integer(fields, "bps", "platform_fee.bps")?;
@@ -292,7 +328,7 @@ fn fee(fields: &Map<String, Value>) -> Result<Fee, Problem> {
     }
 }
 
-fn metadata(fields: &Map<String, Value>) -> Result<Value, Problem> {
+fn metadata(fields: &Map<String, Value>) -> Result<Value, FieldError> {
     let Some(value) = fields.get("metadata").filter(|value| !value.is_null()) else {
         return Ok(json!({}));
     };
@@ -319,7 +355,7 @@ fn metadata(fields: &Map<String, Value>) -> Result<Value, Problem> {
 }
 
 /// The field that a split's problem is about.
-fn of_split(why: &SplitError) -> Problem {
+fn of_split(why: &SplitError) -> FieldError {
     let field = match why {
         SplitError::Charge(ChargeError::Unsupported) => "currency".to_owned(),
         SplitError::Charge(

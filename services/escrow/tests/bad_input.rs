@@ -78,6 +78,62 @@ fn every_bad_field_is_named() {
 }
 
 #[test]
+fn all_bad_fields_are_told_at_once() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let cases = [
+            (
+                json!({"recipients": [{"account": account, "share_bps": 9_999}]}),
+                "recipients",
+                1,
+            ),
+            (
+                json!({"amount": "100", "capture": "later", "expires_at": "yesterday", "metadata": {"a": 1}, "metdata": {}}),
+                "metdata",
+                5,
+            ),
+            (
+                json!({"currency": "euro", "platform_fee": {"bps": -1, "x": 1}, "recipients": [{"account": "../refunds"}, {}, 7]}),
+                "currency",
+                8,
+            ),
+            (json!({"amount": 49, "on_authorization_expiry": 7}), "amount", 2),
+        ];
+        for (changes, first, count) in cases {
+            let mut terms = world.terms(&account);
+            for (name, value) in changes.as_object().unwrap() {
+                terms[name] = value.clone();
+            }
+            let (status, body) = world.post("/api/escrows", Some(&unique("key")), &terms).await;
+            assert_eq!(
+                (status, &body["code"], &body["field"]),
+                (400, &json!("field_invalid"), &json!(first)),
+                "{body:#}"
+            );
+            let errors = body["errors"].as_object().unwrap();
+            assert_eq!(errors.len(), count, "{body:#}");
+            assert_eq!(errors[first], body["detail"], "{body:#}");
+        }
+        let terms = json!({"recipients": [{}, {"account": account, "share_bps": 1.5}], "platform_fee": 7});
+        let (_, body) = world.post("/api/escrows", Some(&unique("key")), &terms).await;
+        assert_eq!(
+            body["errors"],
+            json!({
+                "currency": "currency is missing.",
+                "amount": "amount is missing.",
+                "recipients.0.account": "recipients.0.account is missing.",
+                "recipients.0": "recipients.0 has to have either share_bps or amount.",
+                "recipients.1.share_bps": "recipients.1.share_bps has to be an integer of minor units or basis points.",
+                "platform_fee": "platform_fee has to be an object.",
+                "capture": "capture is missing.",
+                "expires_at": "expires_at is missing.",
+            })
+        );
+        assert_eq!(world.count("SELECT count(*) FROM escrow_transactions").await, 0);
+    });
+}
+
+#[test]
 fn an_event_of_no_escrow_is_ignored_by_name_and_a_repeat_is_counted() {
     in_world(|world| async move {
         let event = json!({

@@ -41,7 +41,10 @@ fn json_problem(error: &JsonPayloadError) -> Problem {
         JsonPayloadError::OverflowKnownLength { limit, .. } | JsonPayloadError::Overflow { limit } => {
             Problem::too_large(*limit)
         }
-        JsonPayloadError::ContentType => Problem::of_status(415),
+        JsonPayloadError::ContentType => Problem {
+            detail: "Content-Type has to be application/json.".into(),
+            ..Problem::of_status(415)
+        },
         JsonPayloadError::Payload(PayloadError::Overflow) => Problem::too_large(JSON_LIMIT),
         JsonPayloadError::Payload(error) if is_timeout(error) => Problem::of_status(408),
         JsonPayloadError::Deserialize(error) => {

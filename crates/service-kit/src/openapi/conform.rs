@@ -96,8 +96,11 @@ fn check_object(document: &Value, schema: &Value, fields: &Map<String, Value>, a
         let property = schema.get("properties").and_then(|properties| properties.get(name));
         if let Some(property) = property {
             check(document, property, value, &format!("{at}.{name}"))?;
-        } else if schema["additionalProperties"] == Value::Bool(false) {
-            return Err(format!("{at}.{name} is not documented"));
+            continue;
+        }
+        match &schema["additionalProperties"] {
+            Value::Bool(false) => return Err(format!("{at}.{name} is not documented")),
+            other => check(document, other, value, &format!("{at}.{name}"))?,
         }
     }
     Ok(())
@@ -126,7 +129,8 @@ mod tests {
                 "schema": {"$ref": "#/components/schemas/X"}}}}}}}},
             "components": {"schemas": {"X": {
                 "type": "object", "additionalProperties": false, "required": ["a"],
-                "properties": {"a": {"type": ["integer", "null"]}, "b": {"type": "string", "enum": ["on", "off"]}},
+                "properties": {"a": {"type": ["integer", "null"]}, "b": {"type": "string", "enum": ["on", "off"]},
+                               "c": {"type": "object", "additionalProperties": {"type": "string"}}},
             }}},
         });
         let cases = [
@@ -134,11 +138,13 @@ mod tests {
             (json!({"a": null, "b": "on"}), Ok(())),
             (json!({"b": "on"}), Err("body.a is missing")),
             (json!({"a": "1"}), Err("body.a is \"1\", not [\"integer\",\"null\"]")),
-            (json!({"a": 1, "c": 1}), Err("body.c is not documented")),
+            (json!({"a": 1, "d": 1}), Err("body.d is not documented")),
             (
                 json!({"a": 1, "b": "of"}),
                 Err("body.b is \"of\", which is not among [\"on\",\"off\"]"),
             ),
+            (json!({"a": 1, "c": {"x": "y"}}), Ok(())),
+            (json!({"a": 1, "c": {"x": 1}}), Err("body.c.x is 1, not \"string\"")),
             (json!([]), Err("body is [], not \"object\"")),
         ];
         for (body, expect) in cases {
