@@ -124,8 +124,8 @@ pub(crate) fn account_v2(one: &Account) -> Value {
         Some(CapabilityStatus::Pending) => "pending",
         Some(CapabilityStatus::Inactive) => "restricted",
     };
-    let due = |names: &[String], status: &str| -> Vec<Value> {
-        let entry = |name: &String| {
+    let due = |names: &[&String], status: &str| -> Vec<Value> {
+        let entry = |name: &&String| {
             json!({
                 "awaiting_action_from": "user",
                 "description": name,
@@ -137,8 +137,14 @@ pub(crate) fn account_v2(one: &Account) -> Value {
         };
         names.iter().map(entry).collect()
     };
-    let mut entries = due(&one.requirements.past_due, "past_due");
-    entries.extend(due(&one.requirements.currently_due, "currently_due"));
+    let Requirements {
+        currently_due,
+        past_due,
+        ..
+    } = &one.requirements;
+    let (past, current): (Vec<_>, Vec<_>) = currently_due.iter().partition(|name| past_due.contains(name));
+    let mut entries = due(&past, "past_due");
+    entries.extend(due(&current, "currently_due"));
     json!({
         "id": one.id,
         "object": "v2.core.account",

@@ -9,6 +9,9 @@ use super::object::Object;
 use super::thin::Related;
 use crate::error::{ApiError, ApiResult};
 
+/// Why an account is disabled of which something is past due.
+const PAST_DUE: &str = "requirements.past_due";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CapabilityStatus {
     Active,
@@ -34,6 +37,7 @@ pub(crate) struct Bank {
     pub(crate) currency: String,
 }
 
+/// What is past due is currently due as well, and disables the account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requirements {
     pub(crate) currently_due: Vec<String>,
@@ -41,6 +45,24 @@ pub(crate) struct Requirements {
     pub(crate) pending_verification: Vec<String>,
     pub(crate) disabled_reason: Option<String>,
     pub(crate) current_deadline: Option<i64>,
+}
+
+impl Requirements {
+    /// With what Stripe shows along with what was said: a capability that is withdrawn with nothing due has a reason all the same.
+    pub(crate) fn told_with(mut self, status: CapabilityStatus) -> Self {
+        for past in &self.past_due {
+            if !self.currently_due.contains(past) {
+                self.currently_due.push(past.clone());
+            }
+        }
+        let reason = match status {
+            _ if !self.past_due.is_empty() => Some(PAST_DUE),
+            CapabilityStatus::Inactive if self.currently_due.is_empty() => Some("other"),
+            CapabilityStatus::Active | CapabilityStatus::Inactive | CapabilityStatus::Pending => None,
+        };
+        self.disabled_reason = self.disabled_reason.or_else(|| reason.map(str::to_owned));
+        self
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +100,10 @@ impl Account {
         for due in [&mut self.requirements.currently_due, &mut self.requirements.past_due] {
             due.retain(|one| !given.iter().any(|(name, there)| *there && one == name));
         }
+        let is_past_due = self.requirements.disabled_reason.as_deref() == Some(PAST_DUE);
+        if is_past_due && self.requirements.past_due.is_empty() {
+            self.requirements.disabled_reason = None;
+        }
         let clear = self.requirements.currently_due.is_empty() && self.requirements.past_due.is_empty();
         if clear {
             self.details_submitted = true;
@@ -108,10 +134,10 @@ impl World {
     pub(crate) fn create_account(&mut self, mut account: Account) -> Account {
         account.id = self.ids.next("acct");
         account.created = self.now();
-        for name in ["external_account", "tos_acceptance.date", "tos_acceptance.ip"] {
-            account.requirements.currently_due.push(name.to_owned());
-        }
-        account.requirements.disabled_reason = Some("requirements.past_due".to_owned());
+        // An account is disabled until it has brought these: they are past due from its first day.
+        let due = ["external_account", "tos_acceptance.date", "tos_acceptance.ip"];
+        account.requirements.past_due = due.map(str::to_owned).to_vec();
+        account.requirements = account.requirements.told_with(CapabilityStatus::Inactive);
         account.settle();
         self.accounts.insert(&account.id, account.clone());
         account
@@ -202,7 +228,7 @@ impl World {
         }
         self.change_account(id, |account| {
             account.capabilities.insert(capability.to_owned(), status);
-            account.requirements = requirements;
+            account.requirements = requirements.told_with(status);
         })
     }
 }

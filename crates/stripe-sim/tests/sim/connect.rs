@@ -57,6 +57,59 @@ fn refusal(code: &str, param: &str) -> (u16, String, String) {
     (400, code.to_owned(), param.to_owned())
 }
 
+/// What is due now, what is past due, and why the account is disabled.
+fn shown_due(account: &Value) -> (&Value, &Value, &Value) {
+    let requirements = &account["requirements"];
+    (
+        &requirements["currently_due"],
+        &requirements["past_due"],
+        &requirements["disabled_reason"],
+    )
+}
+
+#[tokio::test]
+async fn what_is_due_fits_the_capability_that_it_is_told_with() {
+    let sim = Sim::start().await;
+    let account = seller(&sim).await;
+    let cases = [
+        (
+            json!({"status": "inactive", "past_due": ["a"], "currently_due": ["b"]}),
+            (json!(["b", "a"]), json!(["a"]), json!("requirements.past_due")),
+        ),
+        (
+            json!({"status": "inactive", "past_due": ["a"], "disabled_reason": "rejected.fraud"}),
+            (json!(["a"]), json!(["a"]), json!("rejected.fraud")),
+        ),
+        (json!({"status": "inactive"}), (json!([]), json!([]), json!("other"))),
+        (
+            json!({"status": "active", "currently_due": ["b"]}),
+            (json!(["b"]), json!([]), Value::Null),
+        ),
+        (json!({"status": "active"}), (json!([]), json!([]), Value::Null)),
+    ];
+    for (mut act, (current, past, reason)) in cases {
+        act["act"] = json!("set_capability");
+        act["account"] = json!(account);
+        let shown = sim.control("act", act.clone()).await.ok();
+        assert_eq!(shown_due(&shown), (&current, &past, &reason), "{act}");
+        assert_eq!(shown["capabilities"]["transfers"], act["status"]);
+        let read = sim.get(&format!("/v2/core/accounts/{account}")).await.ok();
+        let entries = read["requirements"]["entries"].as_array().unwrap();
+        assert_eq!(
+            entries.len(),
+            current.as_array().unwrap().len(),
+            "each once: {entries:?}"
+        );
+    }
+    let act = json!({
+        "act": "set_capability", "account": account, "status": "inactive", "past_due": ["external_account"], "currently_due": ["b"]
+    });
+    sim.control("act", act).await.ok();
+    let bank = [("external_account", "btok_us_verified")];
+    let brought = sim.post(&format!("/v1/accounts/{account}"), &bank).await.ok();
+    assert_eq!(shown_due(&brought), (&json!(["b"]), &json!([]), &Value::Null));
+}
+
 #[tokio::test]
 async fn an_account_gets_transfers_only_once_nothing_is_due() {
     let sim = Sim::start().await;
@@ -74,8 +127,8 @@ async fn an_account_gets_transfers_only_once_nothing_is_due() {
         ),
         (&json!("inactive"), &json!(false), &json!("eur"))
     );
-    let due = account["requirements"]["currently_due"].as_array().unwrap();
-    assert!(due.contains(&json!("external_account")), "{due:?}");
+    let due = json!(["external_account", "tos_acceptance.date", "tos_acceptance.ip"]);
+    assert_eq!(shown_due(&account), (&due, &due, &json!("requirements.past_due")));
     let charge = charge(&sim).await;
     let source = [("source_transaction", charge.as_str())];
     let early = transfer(&sim, id(&account), "100", &source).await;
@@ -87,11 +140,13 @@ async fn an_account_gets_transfers_only_once_nothing_is_due() {
         ("external_account[currency]", "eur"),
         ("external_account[account_number]", "FR1420041010050500013M02606"),
     ];
+    let with_bank = sim.post(&path, &bank).await.ok();
     assert_eq!(
-        sim.post(&path, &bank).await.ok()["capabilities"]["transfers"],
-        "inactive",
+        with_bank["capabilities"]["transfers"], "inactive",
         "the terms are not accepted yet"
     );
+    let due = json!(["tos_acceptance.date", "tos_acceptance.ip"]);
+    assert_eq!(shown_due(&with_bank), (&due, &due, &json!("requirements.past_due")));
     let terms = [
         ("tos_acceptance[date]", "1769860800"),
         ("tos_acceptance[ip]", "203.0.113.9"),
@@ -101,6 +156,7 @@ async fn an_account_gets_transfers_only_once_nothing_is_due() {
         (&ready["capabilities"]["transfers"], &ready["payouts_enabled"]),
         (&json!("active"), &json!(true))
     );
+    assert_eq!(shown_due(&ready), (&json!([]), &json!([]), &Value::Null));
     transfer(&sim, id(&account), "100", &source).await.ok();
     let none = sim
         .post(
