@@ -193,6 +193,159 @@ fn an_invoice_finds_its_subscription_in_either_place() {
     }
 }
 
+/// The prices that an invoice of `sub_1` names by its lines, in each version's place for the subscription.
+#[track_caller]
+fn names(lines: &str, expected: &[&str]) {
+    for subscription in [
+        r#""subscription":"sub_1""#,
+        r#""parent":{"subscription_details":{"subscription":"sub_1"}}"#,
+    ] {
+        let invoice = invoice(&format!(r#"{subscription},"lines":{lines}"#)).unwrap();
+        assert_eq!(invoice.prices, expected, "{lines}");
+    }
+}
+
+/// A line in the shape of each version: its amount, price, whether it is prorated, and whether it was put there by hand.
+fn line(amount: i64, price: &str, is_prorated: bool, is_by_hand: bool) -> [String; 2] {
+    let (kind, parent) = if is_by_hand {
+        ("invoiceitem", "invoice_item_details")
+    } else {
+        ("subscription", "subscription_item_details")
+    };
+    [
+        format!(
+            r#"{{"amount":{amount},"price":{{"id":"{price}"}},"plan":{{"id":"plan_{price}"}},"proration":{is_prorated},
+                "subscription":"sub_1","type":"{kind}"}}"#
+        ),
+        format!(
+            r#"{{"amount":{amount},"pricing":{{"type":"price_details","price_details":{{"price":"{price}"}}}},
+                "parent":{{"type":"{parent}","{parent}":{{"proration":{is_prorated},"subscription":"sub_1"}}}}}}"#
+        ),
+    ]
+}
+
+#[test]
+fn an_invoice_names_the_prices_of_its_lines_in_either_place() {
+    for version in Version::ALL {
+        for kind in ["invoice.paid", "invoice.payment_succeeded", "invoice.payment_failed"] {
+            let invoice = event(&fixture(kind, version)).invoice().unwrap();
+            assert_eq!(invoice.prices, ["price_1QFixture0000000000000001"]);
+        }
+    }
+    for (line, expected) in [
+        (r#"{"price":"price_1"}"#, "price_1"),
+        (r#"{"price":{"id":"price_1","object":"price"}}"#, "price_1"),
+        (r#"{"price":null,"plan":{"id":"plan_1"}}"#, "plan_1"),
+        (r#"{"plan":"plan_1"}"#, "plan_1"),
+        (r#"{"pricing":{"price_details":{"price":"price_1"}}}"#, "price_1"),
+        (
+            r#"{"pricing":{"price_details":{"price":{"id":"price_1","object":"price"}}}}"#,
+            "price_1",
+        ),
+        (r#"{"pricing":{"price_details":null},"price":"price_1"}"#, "price_1"),
+        (
+            r#"{"pricing":null,"price":"price_1","amount":null,"parent":null}"#,
+            "price_1",
+        ),
+        (r#"{"price":"price_1","amount":0}"#, "price_1"),
+    ] {
+        names(&format!(r#"{{"data":[{line}]}}"#), &[expected]);
+        names(&format!("[{line},{line}]"), &[expected]);
+    }
+    names(
+        r#"{"data":[{"price":"price_2"},{"price":"price_1"}],"has_more":false}"#,
+        &["price_2", "price_1"],
+    );
+}
+
+#[test]
+fn an_invoice_whose_lines_do_not_say_names_no_price() {
+    for lines in [
+        "null",
+        "[]",
+        "{}",
+        r#"{"data":null}"#,
+        "[{}]",
+        r#"[{"price":null,"plan":null,"pricing":null}]"#,
+        r#"[{"pricing":{"price_details":{"price":null}}}]"#,
+        // What cannot be read could be the price that is looked for.
+        r#"[{"price":"price_2"},{"price":7}]"#,
+        r#"[{"price":"price_2"},{"pricing":"x"}]"#,
+        r#"[{"price":"price_2"},{"price":{"object":"price"}}]"#,
+        r#"[{"price":"price_2"},{"price":"price_1","amount":"4900"}]"#,
+        r#"[{"price":"price_2"},{"price":"price_1","proration":"no"}]"#,
+        r#"[{"price":"price_2"},{"price":"price_1","parent":[]}]"#,
+        r#"[{"price":"price_2"},{"price":"price_1","subscription":7}]"#,
+        r#"[{"price":"price_2"},{"price":"price_1","type":7}]"#,
+        // And so could what is not shown.
+        r#"{"data":[{"price":"price_2"}],"has_more":true}"#,
+        r#"{"data":[{"price":"price_2"}],"has_more":"yes"}"#,
+    ] {
+        names(lines, &[]);
+    }
+    let one_off = invoice(r#""lines":{"data":[{"price":"price_1"}]}"#).unwrap();
+    assert_eq!(one_off.prices, Vec::<String>::new(), "of no subscription");
+}
+
+#[test]
+fn a_line_of_another_subscription_names_nothing() {
+    for place in [
+        r#""subscription":"sub_2""#,
+        r#""subscription":{"id":"sub_2"}"#,
+        r#""parent":{"subscription_item_details":{"subscription":"sub_2"}}"#,
+        r#""parent":{"subscription_item_details":null,"invoice_item_details":{"subscription":"sub_2","proration":true}}"#,
+    ] {
+        names(&format!(r#"[{{"price":"price_2",{place}}}]"#), &[]);
+        let own = place.replace("sub_2", "sub_1");
+        names(&format!(r#"[{{"price":"price_2",{own}}}]"#), &["price_2"]);
+    }
+}
+
+/// What a change of price within a period makes of an invoice.
+#[test]
+fn a_credit_for_an_old_price_names_nothing_and_a_prorated_line_only_where_no_period_is_billed() {
+    let whole = |amount, price| line(amount, price, false, false);
+    let prorated = |amount, price| line(amount, price, true, true);
+    let cases: &[(&[[String; 2]], &[&str])] = &[
+        (&[prorated(-1_200, "old"), prorated(2_400, "new")], &["new"]),
+        (&[prorated(2_400, "new"), prorated(-1_200, "old")], &["new"]),
+        (&[prorated(-1_200, "old")], &[]),
+        // Some versions prorate the subscription's own lines.
+        (
+            &[line(-1_200, "old", true, false), line(2_400, "new", true, false)],
+            &["new"],
+        ),
+        (
+            &[prorated(-1_200, "old"), prorated(2_400, "new"), whole(4_900, "new")],
+            &["new"],
+        ),
+        // There and back before the period was billed.
+        (
+            &[
+                prorated(-2_300, "between"),
+                prorated(2_400, "old"),
+                prorated(-1_200, "old"),
+                prorated(2_400, "between"),
+                whole(4_900, "old"),
+            ],
+            &["old"],
+        ),
+        // More of the same.
+        (&[prorated(-1_200, "same"), prorated(2_400, "same")], &["same"]),
+        // What was put there by hand is nobody's price.
+        (&[line(900, "setup", false, true), whole(4_900, "new")], &["new"]),
+        (&[line(900, "setup", false, true)], &[]),
+        // A free period.
+        (&[whole(0, "new")], &["new"]),
+    ];
+    for (lines, expected) in cases {
+        for version in 0..2 {
+            let lines: Vec<&str> = lines.iter().map(|line| line[version].as_str()).collect();
+            names(&format!(r#"{{"data":[{}]}}"#, lines.join(",")), expected);
+        }
+    }
+}
+
 #[test]
 fn the_other_views_say_what_their_events_say() {
     for version in Version::ALL {

@@ -5,7 +5,7 @@
 
 use super::read::Object;
 use super::words::{BillingReason, InvoiceStatus};
-use super::{Metadata, ViewError};
+use super::{Metadata, ViewError, invoice_line};
 
 /// What billing decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub struct Invoice {
     pub period_end: Option<i64>,
     /// The latest end of the periods that its lines pay for.
     pub line_period_end: Option<i64>,
+    /// The prices by which its lines bill its subscription. None where they do not say, where one cannot be read, and where the list is cut
+    /// short: what is not shown may be the price that is looked for.
+    pub prices: Vec<String>,
     /// How often a payment was tried.
     pub attempt_count: i64,
     /// When it will be tried again; none after the last attempt.
@@ -67,16 +70,17 @@ impl Invoice {
             Some(details) => Metadata::read(&details, "metadata")?,
             None => Metadata::default(),
         };
-        let line_period_end = object
-            .list("lines")?
-            .iter()
-            .try_fold(None, |latest: Option<i64>, line| {
-                let end = match line.object("period")? {
-                    Some(period) => period.time("end")?,
-                    None => None,
-                };
-                Ok::<_, ViewError>(latest.max(end))
-            })?;
+        let lines = object.list("lines")?;
+        let line_period_end = lines.iter().try_fold(None, |latest: Option<i64>, line| {
+            let end = match line.object("period")? {
+                Some(period) => period.time("end")?,
+                None => None,
+            };
+            Ok::<_, ViewError>(latest.max(end))
+        })?;
+        let prices = subscription
+            .as_deref()
+            .map_or(Ok(Vec::new()), |id| invoice_line::prices(object, &lines, id));
         Ok(Self {
             id: object.required("id", Object::id)?,
             customer: object.id("customer")?,
@@ -88,6 +92,8 @@ impl Invoice {
             billing_reason: object.word("billing_reason")?,
             period_end: object.time("period_end")?,
             line_period_end,
+            // A payment must not be lost for the name of its price.
+            prices: prices.unwrap_or_default(),
             attempt_count: object.count("attempt_count")?.unwrap_or(0),
             next_payment_attempt: object.time("next_payment_attempt")?,
             paid_out_of_band: object.flag("paid_out_of_band")?,

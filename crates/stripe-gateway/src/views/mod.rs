@@ -17,6 +17,7 @@ mod customer;
 mod dispute;
 mod event;
 mod invoice;
+mod invoice_line;
 mod invoice_payment;
 mod list;
 mod object;

@@ -20,11 +20,18 @@ pub(crate) fn check(event: &EventView<'_>, tree: &Value) {
         assert_eq!(invoice.subscription, subscription);
         assert_eq!(invoice.customer, id("customer"));
         let lines = at("lines/data").or_else(|| at("lines")).and_then(Value::as_array);
-        let ends = lines
-            .into_iter()
-            .flatten()
-            .filter_map(|line| line.pointer("/period/end")?.as_i64());
+        let lines = || lines.into_iter().flatten();
+        let ends = lines().filter_map(|line| line.pointer("/period/end")?.as_i64());
         assert_eq!(invoice.line_period_end, ends.max());
+        let shows = |line: &Value, price: &str| {
+            ["/pricing/price_details/price", "/price", "/plan"].iter().any(|place| {
+                let shown = line.pointer(place);
+                shown.and_then(|shown| shown.as_str().or_else(|| shown.get("id")?.as_str())) == Some(price)
+            })
+        };
+        for price in &invoice.prices {
+            assert!(lines().any(|line| shows(line, price)), "{price}");
+        }
     }
     if let Ok(subscription) = event.subscription() {
         assert_eq!(Some(subscription.customer), id("customer"));
