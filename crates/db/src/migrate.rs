@@ -54,6 +54,7 @@ migrations! {
     12 "0012_traces",
     13 "0013_other_prices",
     14 "0014_news",
+    15 "0015_billed_otherwise",
     16 "0016_canceled_recipients",
 }
 

@@ -237,7 +237,8 @@ fn grid(text: &mut String) {
          Each section is one place where a client can stand; each row is one kind of fact that arrives there and passed guards 1\n\
          and 2 and the question whose it is (guard 3). In all sections *the current subscription* is the one that is told in the\n\
          title, or, where there is none, the first that is heard of; *another* one started later. `to` is set where the state\n\
-         changes. Rejected by guard 3 means that nothing of the fact is kept; whatever is named by guards 4 to 7 was merged.\n\n",
+         changes. What guard 3 rejects for its price or currency is merged apart: it may lower the state later, and counts once that is\n\
+         agreed. Whatever is named by guards 4 to 7 was merged.\n\n",
     );
     let _ = writeln!(
         text,

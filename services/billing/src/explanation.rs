@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use db::billing::clients::ClientRow;
-use db::billing::evidence::{ChargeEvidence, Evidence, gather_evidence};
+use db::billing::evidence::{self, ChargeEvidence, gather_evidence};
 use db::billing::subscriptions::list_subscriptions;
 use db::{DbError, GenericClient};
 use domain::billing::derive::{Word, explain};
+use domain::billing::payment::Evidence;
 use domain::billing::register::Subscription;
 use domain::billing::subscription::Snapshots;
 use domain::ids::SubscriptionId;
@@ -130,7 +131,7 @@ pub async fn explain_client(conn: &impl GenericClient, client: &ClientRow) -> Re
         .map(|(place, (id, word))| SubscriptionWord::of(id, known.get(*id), Some(word), place == 0))
         .chain(silent.map(|(id, subscription)| SubscriptionWord::of(id, Some(subscription), None, false)))
         .collect();
-    let Evidence {
+    let evidence::Evidence {
         payments,
         refunds,
         disputes,
@@ -193,16 +194,17 @@ fn why(
 
 /// That a subscription is silent for its price.
 fn unagreed(client: &ClientRow, id: &SubscriptionId, known: &Subscription) -> Option<String> {
-    let condition = known.condition()?;
-    if condition.agreed.is_some() {
-        return None;
-    }
+    let (price, currency) = match known.condition() {
+        Some(condition) if condition.agreed.is_some() => return None,
+        Some(condition) => (
+            condition.now.price.as_ref().map(ToString::to_string),
+            condition.now.currency,
+        ),
+        None => last_billed(known)?,
+    };
     let or = |text: Option<&str>, none: &str| text.unwrap_or(none).to_owned();
-    let price = or(condition.now.price.as_ref().map(AsRef::as_ref), "an unknown price");
-    let currency = or(
-        condition.now.currency.as_ref().map(Currency::as_str),
-        "an unknown currency",
-    );
+    let price = or(price.as_deref(), "an unknown price");
+    let currency = or(currency.as_ref().map(Currency::as_str), "an unknown currency");
     let agreed = or(client.contracted_price_id.as_ref().map(AsRef::as_ref), "any price");
     let agreed_currency = or(
         client.contracted_currency.as_ref().map(Currency::as_str),
@@ -211,6 +213,14 @@ fn unagreed(client: &ClientRow, id: &SubscriptionId, known: &Subscription) -> Op
     Some(format!(
         " Subscription {id} is at {price} in {currency}; agreed is {agreed} in {agreed_currency}."
     ))
+}
+
+/// The prices and the currency of the last payment that was billed otherwise than agreed.
+fn last_billed(known: &Subscription) -> Option<(Option<String>, Option<Currency>)> {
+    let last = |said: &Evidence| said.last_paid().max(said.last_failed());
+    let (billed, _) = known.billed_otherwise.iter().max_by_key(|(_, said)| last(said))?;
+    let prices: Vec<&str> = billed.prices.iter().map(AsRef::as_ref).collect();
+    Some(((!prices.is_empty()).then(|| prices.join(", ")), billed.currency))
 }
 
 fn time(seconds: i64) -> Option<DateTime<Utc>> {
@@ -226,7 +236,7 @@ impl SubscriptionWord {
             .flatten()
             .max_by_key(|register| (register.rank(), register.at()));
         let snapshot = known.and_then(Subscription::condition).map(|condition| condition.now);
-        let evidence = known.map(|known| known.evidence).unwrap_or_default();
+        let evidence = known.map(Subscription::all_evidence).unwrap_or_default();
         let seconds = |at: Option<domain::time::UnixSeconds>| at.and_then(|at| time(at.0));
         Self {
             stripe_subscription_id: id.to_string(),

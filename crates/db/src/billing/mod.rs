@@ -9,6 +9,7 @@ pub mod charges;
 pub mod clients;
 pub mod decisions;
 pub mod evidence;
+mod evidence_json;
 pub mod inbox;
 mod observation_json;
 pub mod owners;

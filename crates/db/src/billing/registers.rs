@@ -8,6 +8,7 @@ use deadpool_postgres::Transaction;
 use domain::time::UnixSeconds;
 use tokio_postgres::types::{Json, ToSql};
 
+use super::evidence_json::{self, StoredEvidence};
 use super::execute;
 use super::observation_json::{Stored, StoredRegister, to_json};
 use super::subscriptions::SubscriptionRow;
@@ -23,11 +24,11 @@ pub async fn update_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
                    observations = u.observations, status = u.status, price_id = u.price_id, \
                    current_period_end = u.current_period_end, first_paid_at = u.first_paid_at, last_paid_at = u.last_paid_at, \
                    last_failed_at = u.last_failed_at, undecided = u.undecided, at_other_prices = u.at_other_prices, \
-                   paid_before_price = u.paid_before_price, updated_at = now() \
+                   paid_before_price = u.paid_before_price, billed_otherwise = u.billed_otherwise, updated_at = now() \
                FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bigint[], $5::jsonb[], $6::text[], $7::text[], \
-                   $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bool[], $13::jsonb[], $14::bool[]) \
+                   $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bool[], $13::jsonb[], $14::bool[], $15::jsonb[]) \
                    AS u (id, client_id, snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, \
-                       first_paid_at, last_paid_at, last_failed_at, undecided, at_other_prices, paid_before_price) \
+                       first_paid_at, last_paid_at, last_failed_at, undecided, at_other_prices, paid_before_price, billed_otherwise) \
                WHERE s.stripe_subscription_id = ANY ($1) AND s.stripe_subscription_id = u.id AND s.client_id = u.client_id";
     let sorted = sorted(rows);
     let columns = Columns::of(&sorted);
@@ -43,16 +44,16 @@ pub async fn update_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[Subscrip
 pub async fn upsert_subscriptions_in_txn(txn: &Transaction<'_>, rows: &[SubscriptionRow]) -> Result<u64, DbError> {
     let sql = "INSERT INTO billing_subscriptions AS s (stripe_subscription_id, client_id, org_id, stripe_customer_id, \
                    snapshot_rank, snapshot_at, observations, status, price_id, current_period_end, first_paid_at, last_paid_at, \
-                   last_failed_at, undecided, at_other_prices, paid_before_price) \
+                   last_failed_at, undecided, at_other_prices, paid_before_price, billed_otherwise) \
                SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::jsonb[], \
                    $8::text[], $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::bigint[], \
-                   $14::bool[], $15::jsonb[], $16::bool[]) \
+                   $14::bool[], $15::jsonb[], $16::bool[], $17::jsonb[]) \
                ON CONFLICT (stripe_subscription_id) DO UPDATE SET snapshot_rank = EXCLUDED.snapshot_rank, \
                    snapshot_at = EXCLUDED.snapshot_at, observations = EXCLUDED.observations, status = EXCLUDED.status, \
                    price_id = EXCLUDED.price_id, current_period_end = EXCLUDED.current_period_end, \
                    first_paid_at = EXCLUDED.first_paid_at, last_paid_at = EXCLUDED.last_paid_at, \
                    last_failed_at = EXCLUDED.last_failed_at, undecided = EXCLUDED.undecided, at_other_prices = EXCLUDED.at_other_prices, \
-                   paid_before_price = EXCLUDED.paid_before_price, \
+                   paid_before_price = EXCLUDED.paid_before_price, billed_otherwise = EXCLUDED.billed_otherwise, \
                    updated_at = now() \
                WHERE s.client_id = EXCLUDED.client_id";
     let sorted = sorted(rows);
@@ -85,7 +86,8 @@ struct Columns<'a> {
     failed: Vec<Option<i64>>,
     undecided: Vec<bool>,
     at_other_prices: Vec<Option<Json<StoredRegister>>>,
-    paid_before_price: Vec<bool>,
+    paid_as_agreed: Vec<bool>,
+    billed_otherwise: Vec<Option<Json<Vec<StoredEvidence>>>>,
 }
 
 impl<'a> Columns<'a> {
@@ -110,7 +112,11 @@ impl<'a> Columns<'a> {
                 .iter()
                 .map(|row| row.subscription.at_other_prices.as_ref().map(StoredRegister::of))
                 .collect(),
-            paid_before_price: rows.iter().map(|row| row.subscription.paid_before_price).collect(),
+            paid_as_agreed: rows.iter().map(|row| row.subscription.paid_as_agreed).collect(),
+            billed_otherwise: rows
+                .iter()
+                .map(|row| evidence_json::store(&row.subscription.billed_otherwise))
+                .collect(),
         };
         for row in rows {
             let condition = row.subscription.condition();
@@ -131,7 +137,7 @@ impl<'a> Columns<'a> {
     }
 
     /// What is known of the subscriptions, in the order in which both statements have it.
-    fn said(&self) -> [&(dyn ToSql + Sync); 12] {
+    fn said(&self) -> [&(dyn ToSql + Sync); 13] {
         [
             &self.ranks,
             &self.times,
@@ -144,7 +150,8 @@ impl<'a> Columns<'a> {
             &self.failed,
             &self.undecided,
             &self.at_other_prices,
-            &self.paid_before_price,
+            &self.paid_as_agreed,
+            &self.billed_otherwise,
         ]
     }
 }

@@ -12,6 +12,7 @@ use domain::time::UnixSeconds;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
+use super::evidence_json::{self, StoredEvidence};
 use super::observation_json::{Stored, StoredRegister, from_json};
 use super::{corrupt, execute, query};
 use crate::DbError;
@@ -54,7 +55,7 @@ pub async fn load_subscriptions_in_txn(
 async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = format!(
         "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-             first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price \
+             first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price, billed_otherwise \
          FROM billing_subscriptions WHERE {condition}"
     );
     query(txn, "load_subscriptions", &sql, &[&keys])
@@ -70,7 +71,7 @@ async fn load_where(txn: &Transaction<'_>, condition: &str, keys: &[&str]) -> Re
 /// When the database does not answer or a row cannot be read.
 pub async fn list_subscriptions(conn: &impl GenericClient, client: &str) -> Result<Vec<SubscriptionRow>, DbError> {
     let sql = "SELECT stripe_subscription_id, client_id, org_id, stripe_customer_id, snapshot_rank, snapshot_at, observations, \
-                   first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price \
+                   first_paid_at, last_paid_at, last_failed_at, at_other_prices, paid_before_price, billed_otherwise \
                FROM billing_subscriptions WHERE client_id = $1 ORDER BY stripe_subscription_id";
     let rows = conn.query(sql, &[&client]).await.during("list_subscriptions")?;
     rows.iter().map(read_subscription).collect()
@@ -94,6 +95,11 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
     let others: Option<Json<StoredRegister>> =
         row.try_get("at_other_prices").map_err(|_| corrupt("at_other_prices"))?;
     let others = others.map(|Json(stored)| stored.restore().ok_or_else(|| corrupt("at_other_prices")));
+    let billed_otherwise: Option<Json<Vec<StoredEvidence>>> = row
+        .try_get("billed_otherwise")
+        .map_err(|_| corrupt("billed_otherwise"))?;
+    let billed_otherwise =
+        billed_otherwise.map_or_else(|| Some(BTreeMap::new()), |Json(stored)| evidence_json::restore(stored));
     let seconds = |column: &str| row.get::<_, Option<i64>>(column).map(UnixSeconds);
     Ok(SubscriptionRow {
         id: SubscriptionId::parse(id).map_err(|_| corrupt("stripe_subscription_id"))?,
@@ -108,7 +114,9 @@ fn read_subscription(row: &Row) -> Result<SubscriptionRow, DbError> {
                 seconds("last_paid_at"),
                 seconds("last_failed_at"),
             ),
-            paid_before_price: row.get("paid_before_price"),
+            billed_otherwise: billed_otherwise.ok_or_else(|| corrupt("billed_otherwise"))?,
+            // The column has the name of what it began as.
+            paid_as_agreed: row.get("paid_before_price"),
             acts: Vec::new(),
         },
     })

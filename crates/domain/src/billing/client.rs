@@ -10,7 +10,6 @@ use super::register::{Price, Subscription, Taken};
 use super::state::{ClientState, Speaker, may_become};
 use super::subscription::{Merged, Observation};
 use crate::ids::SubscriptionId;
-use crate::money::Currency;
 use crate::time::UnixSeconds;
 
 /// A client.
@@ -36,12 +35,10 @@ impl Client {
     /// The state after any set of facts does not depend on their order or on repeats; the decisions do, because they tell what
     /// this fact did at this moment.
     pub fn observe(&mut self, fact: &Fact) -> Decision {
-        let price = match (self.is_contracted(fact), &fact.kind) {
-            (true, _) => Price::Agreed,
-            (false, FactKind::Snapshot { .. }) => Price::Another,
-            (false, FactKind::Paid(_) | FactKind::Failed(_)) => {
-                return Decision::unauthorised(Reason::PriceNotContracted);
-            }
+        let price = if self.is_contracted(fact) {
+            Price::Agreed
+        } else {
+            Price::Another
         };
         let taken = self
             .subscriptions
@@ -121,7 +118,7 @@ impl Client {
             if is_priced_now || (is_heard && subscription.condition().is_none()) {
                 subscription.is_to_be_priced();
             }
-            subscription.agree(|snapshot| self.contract.admits(&snapshot.price, snapshot.currency));
+            subscription.agree(&self.contract);
         }
         let derived = derive(&self.contract, &self.subscriptions);
         let from = self.state;
@@ -132,7 +129,8 @@ impl Client {
         (self.state != from).then_some(Transition { from, to: self.state })
     }
 
-    /// Whether price and currency are the agreed ones (BIL-13). An ended subscription activates nothing, whatever it cost.
+    /// Whether price and currency are the agreed ones, as far as the fact shows them (BIL-13). An ended subscription activates nothing,
+    /// whatever it cost.
     #[must_use]
     pub fn is_contracted(&self, fact: &Fact) -> bool {
         match &fact.kind {
@@ -144,12 +142,7 @@ impl Client {
                 let prices = snapshot.price.iter().chain(other_prices);
                 snapshot.status.is_final() || self.contract.admits(prices, snapshot.currency)
             }
-            FactKind::Paid(payment) | FactKind::Failed(payment) => {
-                let paid: Option<Currency> = payment.amount.map(|amount| amount.currency);
-                self.contract
-                    .currency
-                    .is_none_or(|agreed| paid.is_none_or(|paid| paid == agreed))
-            }
+            FactKind::Paid(payment) | FactKind::Failed(payment) => self.contract.allows(&payment.billed()),
         }
     }
 

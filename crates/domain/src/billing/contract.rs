@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::payment::Billed;
 use super::state::ClientState;
 use crate::ids::{ClientId, PriceId};
 use crate::money::Currency;
@@ -70,5 +71,16 @@ impl Contract {
             .as_ref()
             .is_none_or(|agreed| prices.any(|price| price == agreed))
             && self.currency.is_none_or(|agreed| currency == Some(agreed))
+    }
+
+    /// Whether nothing that a payment shows is against the agreed price and currency. One that names no price may be for any.
+    #[must_use]
+    pub fn allows(&self, billed: &Billed) -> bool {
+        self.price
+            .as_ref()
+            .is_none_or(|agreed| billed.prices.is_empty() || billed.prices.contains(agreed))
+            && self
+                .currency
+                .is_none_or(|agreed| billed.currency.is_none_or(|paid| paid == agreed))
     }
 }

@@ -102,22 +102,22 @@ pub fn derive(contract: &Contract, subscriptions: &BTreeMap<SubscriptionId, Subs
         )
 }
 
-/// What one subscription says. A snapshot, once seen, outranks what was paid. A payment does not show for which price it was, so that it
-/// activates nobody whose contract names one (BIL-13), unless the subscription had been paid for before.
+/// What one subscription says. A snapshot, once seen, outranks what was paid. Where the contract names a price, payments count once one of
+/// them named it, or where the subscription had been paid for before: those that name none activate nobody (BIL-13).
 ///
 /// At another price than was agreed a subscription says what it was at the agreed one, or what it is now where that is less: it takes
-/// nobody up (BIL-13), and who does not pay is not heard as one who does. One that was never seen at the agreed price says nothing; one
-/// that was paid for before a price was agreed, or is in another currency than was agreed where no price was, says what was paid, or less.
+/// nobody up (BIL-13), and who does not pay is not heard as one who does. One that was never seen at the agreed price says what was paid at
+/// it, or less; where that was nothing, it says nothing.
 fn word(contract: &Contract, subscription: &Subscription) -> Option<Word> {
     let Some(Condition { now, agreed, undecided }) = subscription.condition() else {
-        return by_payments(contract, subscription);
+        return by_payments(contract, subscription, subscription.standing());
     };
     let shown = Word {
         undecided,
         ..by_snapshot(now)
     };
     let agreed = agreed.map_or_else(
-        || by_payments(contract, subscription),
+        || by_payments(contract, subscription, subscription.evidence.standing()),
         |agreed| Some(by_snapshot(agreed)),
     )?;
     Some(if agreed.voice < shown.voice {
@@ -138,9 +138,9 @@ const fn by_snapshot(snapshot: &Snapshot) -> Word {
     }
 }
 
-/// What its payments say, where they count: they do not show their price.
-fn by_payments(contract: &Contract, subscription: &Subscription) -> Option<Word> {
-    if contract.price.is_some() && !subscription.paid_before_price {
+/// What its payments say, where they count.
+fn by_payments(contract: &Contract, subscription: &Subscription, standing: Standing) -> Option<Word> {
+    if contract.price.is_some() && !subscription.paid_as_agreed {
         return None;
     }
     let paid = |voice, state, since| Word {
@@ -151,7 +151,7 @@ fn by_payments(contract: &Contract, subscription: &Subscription) -> Option<Word>
         undecided: false,
         basis: Basis::Payments,
     };
-    match subscription.evidence.standing() {
+    match standing {
         Standing::NeverPaid => None,
         Standing::Paid { since } => Some(paid(Voice::Active, ClientState::Active, since)),
         Standing::Behind { since } => Some(paid(Voice::PastDue, ClientState::PastDue, since)),

@@ -1,5 +1,8 @@
 //! What an event of Stripe's says, in the words of the rules. Edges translate into these; nothing here knows of JSON.
 
+use std::collections::BTreeSet;
+
+use super::payment::Billed;
 use super::subscription::{Observation, Rank};
 use crate::ids::{CheckoutSessionId, InvoiceId, PriceId, SubscriptionId};
 use crate::money::Money;
@@ -41,6 +44,20 @@ pub struct Payment {
     pub act: Act,
     /// How much; zero for trials and full discounts.
     pub amount: Option<Money>,
+    /// The prices that its invoice names (BIL-13). None for a checkout, and for an invoice whose lines do not say: then it bears no price out,
+    /// and is at no other one.
+    pub prices: BTreeSet<PriceId>,
+}
+
+impl Payment {
+    /// By what it was billed.
+    #[must_use]
+    pub fn billed(&self) -> Billed {
+        Billed {
+            prices: self.prices.clone(),
+            currency: self.amount.map(|amount| amount.currency),
+        }
+    }
 }
 
 /// The object that stands for a payment.
@@ -91,7 +108,7 @@ impl Act {
     }
 }
 
-/// A payment act that is already known to have succeeded.
+/// A payment act that is already known to have succeeded, at whatever price.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownAct {
     /// The act.

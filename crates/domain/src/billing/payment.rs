@@ -2,7 +2,20 @@
 //!
 //! First and last payment and last failure are a minimum and two maxima, so the order in which they arrive does not matter.
 
+use std::collections::BTreeSet;
+
+use crate::ids::PriceId;
+use crate::money::Currency;
 use crate::time::UnixSeconds;
+
+/// By what a payment was billed, as far as it shows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Billed {
+    /// The prices that its invoice names.
+    pub prices: BTreeSet<PriceId>,
+    /// Its currency.
+    pub currency: Option<Currency>,
+}
 
 /// Evidence that a subscription is paid for. Zero amounts are none: a trial's first invoice is "paid" too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -1,8 +1,11 @@
 //! Everything that is known of one subscription of a client, and how a fact is merged into it.
 
+use std::collections::BTreeMap;
+
+use super::contract::Contract;
 use super::decision::Reason;
 use super::fact::{Fact, FactKind, KnownAct, Payment};
-use super::payment::{Evidence, Standing};
+use super::payment::{Billed, Evidence, Standing};
 use super::subscription::{Merged, Observation, Rank, Reading, Snapshot, Snapshots, read_newest};
 use crate::time::UnixSeconds;
 
@@ -13,11 +16,16 @@ pub struct Subscription {
     pub snapshots: Option<Snapshots>,
     /// What they said it is at another price than was agreed (BIL-13): it takes nobody above what `snapshots` say, and may take below.
     pub at_other_prices: Option<Snapshots>,
-    /// What payments say; counts while there is no snapshot, and where a price is agreed only with `paid_before_price`.
+    /// What payments say that name the price which was agreed when they came, or none; counts while there is no snapshot, and where a price
+    /// is agreed only with `paid_as_agreed`.
     pub evidence: Evidence,
-    /// Whether it was paid for when a price came to be agreed: what its payments say counts on, so that this cuts nobody off.
-    pub paid_before_price: bool,
-    /// Payments that took effect, as far as a repeat of them could arrive.
+    /// What payments say that name another price or currency than was agreed, by what they were billed (BIL-13): they take nobody above what
+    /// `evidence` says, and may take below.
+    pub billed_otherwise: BTreeMap<Billed, Evidence>,
+    /// Whether a payment named the agreed price, or was made before one was agreed. Without it nobody is taken up by payments that name
+    /// none; and a price that comes to be agreed would cut off whoever pays.
+    pub paid_as_agreed: bool,
+    /// Payments that succeeded, as far as a repeat of them could arrive.
     pub acts: Vec<KnownAct>,
 }
 
@@ -35,10 +43,10 @@ pub(super) enum Taken {
     Nothing(Reason),
 }
 
-/// Whether what a snapshot shows is borne out by the contract (BIL-13).
+/// Whether what a fact shows is borne out by the contract (BIL-13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Price {
-    /// It is the agreed one, or none was agreed.
+    /// It is the agreed one, or none was agreed; or it is a payment that names none.
     Agreed,
     /// It is another one.
     Another,
@@ -81,13 +89,32 @@ impl Subscription {
         read_newest([&self.snapshots, &self.at_other_prices].into_iter().flatten())
     }
 
+    /// What all its payments come to, at whatever price. At another one than was agreed a failure lowers, and a payment takes back up to what
+    /// was agreed.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match (self.evidence.standing(), self.all_evidence().standing()) {
+            (Standing::Paid { since }, Standing::Behind { .. }) => Standing::Behind { since },
+            (agreed, _) => agreed,
+        }
+    }
+
+    /// What all its payments say, at whatever price.
+    #[must_use]
+    pub fn all_evidence(&self) -> Evidence {
+        let others = self.billed_otherwise.values().copied();
+        others.fold(self.evidence, Evidence::merge)
+    }
+
     /// A price is agreed from now on, and none was.
     pub(super) fn is_to_be_priced(&mut self) {
-        self.paid_before_price |= self.evidence.standing() != Standing::NeverPaid;
+        self.paid_as_agreed |= self.evidence.standing() != Standing::NeverPaid;
     }
 
     /// Takes over what was said at another price and is agreed now.
-    pub(super) fn agree(&mut self, admits: impl Fn(&Snapshot) -> bool) {
+    pub(super) fn agree(&mut self, contract: &Contract) {
+        self.agree_on_payments(contract);
+        let admits = |snapshot: &Snapshot| contract.admits(&snapshot.price, snapshot.currency);
         let Some(others) = &self.at_other_prices else { return };
         let Some(admitted) = others.those(admits) else { return };
         match &mut self.snapshots {
@@ -96,12 +123,23 @@ impl Subscription {
         }
     }
 
+    fn agree_on_payments(&mut self, contract: &Contract) {
+        for (billed, said) in std::mem::take(&mut self.billed_otherwise) {
+            if contract.allows(&billed) {
+                self.evidence = self.evidence.merge(said);
+                self.paid_as_agreed |= !billed.prices.is_empty() && said.standing() != Standing::NeverPaid;
+            } else {
+                self.billed_otherwise.insert(billed, said);
+            }
+        }
+    }
+
     /// Merges a fact that speaks of this subscription.
     pub(super) fn merge(&mut self, fact: &Fact, price: Price) -> Taken {
         match &fact.kind {
             FactKind::Snapshot { rank, observation, .. } => self.merge_snapshot(*rank, fact.at, observation, price),
-            FactKind::Paid(payment) => self.merge_payment(payment, fact.at),
-            FactKind::Failed(_) => self.merge_failure(fact.at),
+            FactKind::Paid(payment) => self.merge_payment(payment, fact.at, price),
+            FactKind::Failed(payment) => self.merge_failure(payment, fact.at, price),
         }
     }
 
@@ -123,20 +161,31 @@ impl Subscription {
         }
     }
 
+    /// What payments that were billed like this one say.
+    fn evidence_of(&mut self, payment: &Payment, price: Price) -> &mut Evidence {
+        match price {
+            Price::Agreed => &mut self.evidence,
+            Price::Another => self.billed_otherwise.entry(payment.billed()).or_default(),
+        }
+    }
+
     /// Two events about a failure in one second are one failure: Stripe has ids for both and means the same.
-    fn merge_failure(&mut self, at: UnixSeconds) -> Taken {
-        if self.evidence.last_failed() == Some(at) {
+    fn merge_failure(&mut self, payment: &Payment, at: UnixSeconds, price: Price) -> Taken {
+        let evidence = self.evidence_of(payment, price);
+        if evidence.last_failed() == Some(at) {
             return Taken::Repeat(Reason::ActKnown);
         }
-        self.evidence = self.evidence.merge(Evidence::of_failure(at));
+        *evidence = evidence.merge(Evidence::of_failure(at));
         Taken::New
     }
 
-    fn merge_payment(&mut self, payment: &Payment, at: UnixSeconds) -> Taken {
+    fn merge_payment(&mut self, payment: &Payment, at: UnixSeconds, price: Price) -> Taken {
         if payment.amount.is_some_and(|amount| amount.minor == 0) {
             return Taken::Nothing(Reason::ZeroAmount);
         }
-        self.evidence = self.evidence.merge(Evidence::of_payment(at));
+        let evidence = self.evidence_of(payment, price);
+        *evidence = evidence.merge(Evidence::of_payment(at));
+        self.paid_as_agreed |= price == Price::Agreed && !payment.prices.is_empty();
         let known = self.acts.iter().any(|known| known.is_same_as(&payment.act, at));
         self.acts.push(KnownAct {
             act: payment.act.clone(),

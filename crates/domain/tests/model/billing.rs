@@ -108,42 +108,42 @@ impl Stripe {
 
     fn debit(&mut self, arrives: bool) -> Option<()> {
         let id = self.newest_that(|sub| sub.life == Life::Active)?;
-        let invoice = self.money[id].on_its_way?;
+        let (invoice, price) = self.money[id].on_its_way?;
         self.later();
         self.money[id].on_its_way = None;
         let how = if arrives {
-            self.settle(id, invoice, true, CENTS, Paid::Charged);
+            self.settle(id, (invoice, price), true, CENTS, Paid::Charged);
             Checkout::PaidLater
         } else {
             self.change(id, |sub| sub.life = Life::PastDue);
-            self.fall_behind(id, invoice, true);
+            self.fall_behind(id, (invoice, price), true);
             Checkout::NeverPaid
         };
-        self.say(id, Word::Checkout { invoice, how });
+        self.check_out(id, invoice, how);
         Some(())
     }
 
     pub(super) fn pay(&mut self, sub: usize, first: bool, cents: i64, how: Paid) -> usize {
         self.invoices += 1;
         let invoice = self.invoices;
-        self.settle(sub, invoice, first, cents, how);
+        self.settle(sub, (invoice, self.named(sub)), first, cents, how);
         invoice
     }
 
-    fn settle(&mut self, sub: usize, invoice: usize, first: bool, cents: i64, how: Paid) {
+    fn settle(&mut self, sub: usize, (invoice, price): (usize, Option<u8>), first: bool, cents: i64, how: Paid) {
         let paid = |how| Word::Paid {
             invoice,
             first,
             cents,
             how,
+            price,
         };
         self.say(sub, paid(how));
         if self.setting.both_words && how == Paid::Charged {
             self.say(sub, paid(Paid::Succeeded));
         }
         if cents > 0 {
-            let since = self.money[sub].paid.map_or(self.now, |(since, _)| since);
-            self.money[sub].paid = Some((since, true));
+            self.tries(sub, price, true);
             if how == Paid::Charged {
                 self.charges.push(Charge::new(sub, self.now));
             }
@@ -152,13 +152,20 @@ impl Stripe {
 
     pub(super) fn fail(&mut self, sub: usize, first: bool) {
         self.invoices += 1;
-        self.fall_behind(sub, self.invoices, first);
+        self.fall_behind(sub, (self.invoices, self.named(sub)), first);
     }
 
-    fn fall_behind(&mut self, sub: usize, invoice: usize, first: bool) {
-        self.say(sub, Word::Failed { invoice, first });
-        if let Some((_, last)) = &mut self.money[sub].paid {
-            *last = false;
+    fn fall_behind(&mut self, sub: usize, (invoice, price): (usize, Option<u8>), first: bool) {
+        self.say(sub, Word::Failed { invoice, first, price });
+        self.tries(sub, price, false);
+    }
+
+    /// A checkout never tells its price.
+    pub(super) fn check_out(&mut self, sub: usize, invoice: usize, how: Checkout) {
+        self.say(sub, Word::Checkout { invoice, how });
+        match how {
+            Checkout::Paid | Checkout::PaidLater => self.tries(sub, None, true),
+            Checkout::Unpaid | Checkout::NeverPaid => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Subscriptions begin: bought, tried, bought again, exchanged for another one.
 
 use super::moves::{CENTS, DAY, moves};
-use super::{Checkout, Life, Paid, Stripe, Sub, Word};
+use super::{Checkout, Life, Paid, Stripe, Sub};
 
 moves! {
     /// How a subscription begins.
@@ -103,8 +103,7 @@ impl Stripe {
         let id = self.begin(Life::Active, price, None);
         let invoice = self.pay(id, true, CENTS, Paid::Charged);
         if by_checkout {
-            let how = Checkout::Paid;
-            self.say(id, Word::Checkout { invoice, how });
+            self.check_out(id, invoice, Checkout::Paid);
         }
         id
     }
@@ -114,8 +113,7 @@ impl Stripe {
         let id = self.begin(Life::Active, 1, None);
         self.invoices += 1;
         let invoice = self.invoices;
-        self.money[id].on_its_way = Some(invoice);
-        let how = Checkout::Unpaid;
-        self.say(id, Word::Checkout { invoice, how });
+        self.money[id].on_its_way = Some((invoice, self.named(id)));
+        self.check_out(id, invoice, Checkout::Unpaid);
     }
 }

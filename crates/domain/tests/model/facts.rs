@@ -1,5 +1,7 @@
 //! The model's events in the words of the domain. Nothing of the domain's rules is called here.
 
+use std::collections::BTreeSet;
+
 use domain::billing::charge::{
     Charge, ChargeFact, ChargeFactKind, Dispute, DisputeStatus, DisputeWord, Refund, RefundStatus,
 };
@@ -83,12 +85,13 @@ pub fn said(event: &Event) -> Said {
             },
         )
     };
-    let by_invoice = |invoice: &usize, first: &bool, cents| Payment {
+    let by_invoice = |invoice: &usize, first: &bool, cents, named: &Option<u8>| Payment {
         act: Act::Invoice {
             invoice: invoice_id(*invoice),
             first: *first,
         },
         amount: euros(cents),
+        prices: named.iter().copied().map(price).collect(),
     };
     match &event.word {
         Word::Created => shows(Rank::Created, Before::default()),
@@ -100,9 +103,15 @@ pub fn said(event: &Event) -> Said {
             Checkout::Unpaid | Checkout::NeverPaid => Said::Nothing,
         },
         Word::Paid {
-            invoice, first, cents, ..
-        } => of_subscription(event, FactKind::Paid(by_invoice(invoice, first, *cents))),
-        Word::Failed { invoice, first } => of_subscription(event, FactKind::Failed(by_invoice(invoice, first, CENTS))),
+            invoice,
+            first,
+            cents,
+            price,
+            ..
+        } => of_subscription(event, FactKind::Paid(by_invoice(invoice, first, *cents, price))),
+        Word::Failed { invoice, first, price } => {
+            of_subscription(event, FactKind::Failed(by_invoice(invoice, first, CENTS, price)))
+        }
         Word::OneOff { .. } => Said::Nothing,
         Word::Charged { charge, refunded } => of_charge(*charge, ChargeFactKind::Charge(charge_of(*refunded))),
         Word::Refund { charge, refund, life } => of_charge(
@@ -140,6 +149,7 @@ fn by_checkout(invoice: usize) -> Payment {
     Payment {
         act: Act::Checkout { session, invoice },
         amount: euros(CENTS),
+        prices: BTreeSet::new(),
     }
 }
 

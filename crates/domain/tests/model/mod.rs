@@ -78,9 +78,16 @@ pub enum Word {
         first: bool,
         cents: i64,
         how: Paid,
+        /// The price that its lines name, where they do.
+        price: Option<u8>,
     },
     /// `invoice.payment_failed`.
-    Failed { invoice: usize, first: bool },
+    Failed {
+        invoice: usize,
+        first: bool,
+        /// The price that its lines name, where they do.
+        price: Option<u8>,
+    },
     /// `invoice.paid` for an invoice that belongs to no subscription.
     OneOff { invoice: usize },
     /// `charge.succeeded`, or `charge.refunded` with what was paid back so far.
@@ -172,6 +179,8 @@ pub struct Setting {
     pub stamps_badly: bool,
     /// The endpoint is sent `invoice.payment_succeeded` beside `invoice.paid`.
     pub both_words: bool,
+    /// The lines of invoices name the subscription's price.
+    pub names_prices: bool,
 }
 
 /// When every history begins.
@@ -180,10 +189,15 @@ pub const EPOCH: i64 = 1_000_000;
 /// What is known about the money for a subscription.
 #[derive(Debug, Clone, Default)]
 struct Money {
-    /// When it was first paid with money, and whether the last try of that succeeded.
+    /// When it was first paid with money, and whether the last try of that succeeded; what is named at another price than was agreed left
+    /// out.
     paid: Option<(i64, bool)>,
-    /// The first invoice, while its money is on its way.
-    on_its_way: Option<usize>,
+    /// Whether that was ever for the agreed price by name.
+    as_agreed: bool,
+    /// Whether the last try at whatever price failed.
+    failed: bool,
+    /// The first invoice and the price that it names, while its money is on its way.
+    on_its_way: Option<(usize, Option<u8>)>,
 }
 
 /// A client's subscriptions and everything that happened to them.
@@ -263,6 +277,28 @@ impl Stripe {
             return;
         }
         self.events.push(event);
+    }
+
+    /// The price that an invoice of now names.
+    fn named(&self, sub: usize) -> Option<u8> {
+        self.setting.names_prices.then_some(self.subs[sub].price)
+    }
+
+    /// Somebody paid, or failed to, for what the price says; none where it was not told.
+    fn tries(&mut self, sub: usize, price: Option<u8>, succeeds: bool) {
+        let is_agreed = !self.setting.priced || price.is_none_or(|price| price == 1);
+        let now = self.now;
+        let money = &mut self.money[sub];
+        money.failed = !succeeds;
+        if !is_agreed {
+            return;
+        }
+        match (&mut money.paid, succeeds) {
+            (Some((_, last)), _) => *last = succeeds,
+            (None, true) => money.paid = Some((now, true)),
+            (None, false) => {}
+        }
+        money.as_agreed |= succeeds && price.is_some();
     }
 
     fn change(&mut self, id: usize, change: impl FnOnce(&mut Sub)) {

@@ -21,9 +21,10 @@ impl Setting {
         Self {
             begins_in_trial: dice.percent(50),
             priced: dice.percent(20),
-            payments_only: dice.percent(10),
+            payments_only: dice.percent(20),
             stamps_badly: dice.percent(30),
             both_words: dice.percent(30),
+            names_prices: dice.percent(70),
         }
     }
 
@@ -45,6 +46,10 @@ impl Setting {
             },
             Self {
                 both_words: false,
+                ..self
+            },
+            Self {
+                names_prices: false,
                 ..self
             },
         ];

@@ -23,6 +23,9 @@ impl fmt::Display for Stripe {
             "everything"
         };
         write!(f, "A client begins in {begins}, {agreed}; the endpoint gets {sent}")?;
+        if setting.names_prices {
+            write!(f, ", invoices that name their prices")?;
+        }
         if setting.stamps_badly {
             write!(
                 f,
@@ -55,15 +58,17 @@ impl fmt::Display for Event {
                 first,
                 cents,
                 how,
+                price,
             } => {
                 let which = if *first { "first" } else { "later" };
                 write!(
                     f,
-                    "is paid {cents} by its {which} invoice in_{invoice} {}",
-                    how.as_words()
+                    "is paid {cents} by its {which} invoice in_{invoice} {}{}",
+                    how.as_words(),
+                    named(*price)
                 )
             }
-            Word::Failed { invoice, .. } => write!(f, "is not paid: in_{invoice} fails"),
+            Word::Failed { invoice, price, .. } => write!(f, "is not paid: in_{invoice} fails{}", named(*price)),
             Word::OneOff { invoice } => write!(f, "has nothing to do with in_{invoice}, which is paid"),
             Word::Charged { charge, refunded } => write!(f, "has ch_{charge}, of which {refunded} are paid back"),
             Word::Refund { charge, refund, life } => write!(f, "has a refund re_{charge}_{refund}: {life:?}"),
@@ -78,6 +83,10 @@ impl fmt::Display for Event {
             }
         }
     }
+}
+
+fn named(price: Option<u8>) -> String {
+    price.map_or_else(String::new, |price| format!(", at price_{price}"))
 }
 
 impl Told {

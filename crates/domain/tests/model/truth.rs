@@ -1,7 +1,7 @@
 //! What is true at the end, and what reading Stripe would show on the way.
 
 use super::dice::Dice;
-use super::{Life, Stripe, Sub, Word};
+use super::{Life, Money, Stripe, Sub, Word};
 
 /// What is true at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,12 +107,15 @@ impl Stripe {
         heard.filter_map(voice).collect()
     }
 
-    /// Whoever paid is active and whoever fell behind is past due; what was paid for is not told, so it is not as agreed.
+    /// Whoever paid is active and whoever fell behind is past due, at whatever price; where one was agreed, whoever paid for it by name, and
+    /// who fell behind there does not come back by paying for another.
     fn voices_of_payments(&self) -> Vec<Voice> {
-        let paid = self.money.iter().enumerate().filter(|_| !self.setting.priced);
+        let counts = |money: &Money| !self.setting.priced || money.as_agreed;
+        let paid = self.money.iter().enumerate().filter(|(_, money)| counts(money));
         paid.filter_map(|(id, money)| {
             let (since, last) = money.paid?;
-            let (place, state) = if last { (0, "ACTIVE") } else { (2, "PAST_DUE") };
+            let is_paid = last && !money.failed;
+            let (place, state) = if is_paid { (0, "ACTIVE") } else { (2, "PAST_DUE") };
             Some(Voice {
                 id,
                 place,

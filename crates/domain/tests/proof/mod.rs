@@ -128,10 +128,21 @@ fn every_script(moves: usize, gaps: &[i64], each: &mut dyn FnMut(&Script)) {
         payments_only: false,
         stamps_badly: false,
         both_words: false,
+        names_prices: false,
     };
     let settings = [
         plain,
-        Setting { priced: true, ..plain },
+        Setting {
+            priced: true,
+            names_prices: true,
+            ..plain
+        },
+        Setting {
+            priced: true,
+            names_prices: true,
+            payments_only: true,
+            ..plain
+        },
         Setting {
             payments_only: true,
             both_words: true,

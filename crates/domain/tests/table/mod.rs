@@ -1,6 +1,6 @@
 //! The two sides of the grid: where a client can stand, and what can arrive there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::billing::client::Client;
 use domain::billing::contract::{Contract, PaymentSource};
@@ -248,6 +248,7 @@ impl Kind {
                     FactKind::Paid(Payment {
                         act,
                         amount: Some(Money::new(1_900, Currency::EUR)),
+                        prices: BTreeSet::new(),
                     }),
                 )
             }
@@ -319,6 +320,7 @@ fn bill(id: &str, first: bool, cents: i64, currency: Currency) -> Payment {
             first,
         },
         amount: Some(Money::new(cents, currency)),
+        prices: BTreeSet::new(),
     }
 }
 

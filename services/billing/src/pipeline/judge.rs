@@ -302,15 +302,12 @@ impl<'m> Judge<'m> {
         let is_contracted = held.client.is_contracted(fact);
         let decision = held.client.observe(fact);
         judged.decision = decision;
-        // Of a payment in another currency nothing is kept.
-        if is_contracted || matches!(fact.kind, FactKind::Snapshot { .. }) {
-            let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();
-            held.touched.insert(fact.subscription.clone(), customer);
-            self.known
-                .subscriptions
-                .insert(fact.subscription.clone(), client.to_owned());
-            self.payments.extend(payment_row(fact, client, &held.row.org_id));
-        }
+        let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();
+        held.touched.insert(fact.subscription.clone(), customer);
+        self.known
+            .subscriptions
+            .insert(fact.subscription.clone(), client.to_owned());
+        self.payments.extend(payment_row(fact, client, &held.row.org_id));
         if !is_contracted {
             self.alert_price(fact, judged.reading, client);
         }
@@ -439,7 +436,7 @@ fn prices(fact: &Fact) -> Vec<&str> {
             let first = observation.snapshot.price.iter();
             first.chain(other_prices).map(AsRef::as_ref).collect()
         }
-        FactKind::Paid(_) | FactKind::Failed(_) => Vec::new(),
+        FactKind::Paid(payment) | FactKind::Failed(payment) => payment.prices.iter().map(AsRef::as_ref).collect(),
     }
 }
 

@@ -255,6 +255,8 @@ impl Held {
             stored.snapshots == now.snapshots
                 && stored.at_other_prices == now.at_other_prices
                 && stored.evidence == now.evidence
+                && stored.billed_otherwise == now.billed_otherwise
+                && stored.paid_as_agreed == now.paid_as_agreed
         })
     }
 }

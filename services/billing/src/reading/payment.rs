@@ -1,8 +1,10 @@
 //! Payments by invoice and by checkout, in the domain's words.
 
+use std::collections::BTreeSet;
+
 use domain::billing::decision::Reason;
 use domain::billing::fact::{Act, Fact, FactKind, Payment};
-use domain::ids::{CheckoutSessionId, CustomerId, InvoiceId, SubscriptionId};
+use domain::ids::{CheckoutSessionId, CustomerId, InvalidId, InvoiceId, PriceId, SubscriptionId};
 use domain::money::Money;
 use domain::time::UnixSeconds;
 use stripe_gateway::views::words::{BillingReason, CheckoutMode, CheckoutPaymentStatus};
@@ -37,6 +39,7 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
             first: view.billing_reason == Some(BillingReason::SubscriptionCreate),
         },
         amount: Some(money((field, minor), ("invoice.currency", &view.currency))?),
+        prices: prices(view),
     };
     Ok(Ok(Statement {
         says: Says::OfSubscription(Fact {
@@ -56,6 +59,12 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
         named: named(view.client_id()),
         is_checkout: false,
     }))
+}
+
+/// The prices that an invoice names. A payment must not be lost for the name of its price: where one is no id, it names none.
+fn prices(view: &Invoice) -> BTreeSet<PriceId> {
+    let prices: Result<_, InvalidId> = view.prices.iter().map(PriceId::parse).collect();
+    prices.unwrap_or_default()
 }
 
 /// Whether Stripe makes such an invoice for a subscription only.
@@ -111,6 +120,7 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
                     invoice,
                 },
                 amount: checkout_amount(view)?,
+                prices: BTreeSet::new(),
             }),
         }),
     };

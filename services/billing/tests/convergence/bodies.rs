@@ -130,13 +130,19 @@ impl Teller {
                 merge(merge(object, of_customer), session)
             }
             Word::Paid {
-                invoice, first, cents, ..
+                invoice,
+                first,
+                cents,
+                price,
+                ..
             } => {
+                let object = self.name(*price, event.sub, object, version);
                 let of = self.of_invoice(Some(event.sub), *invoice, *first, version);
                 let paid = json!({"amount_paid": cents, "amount_due": cents, "total": cents});
                 merge(merge(merge(object, of_customer), of), paid)
             }
-            Word::Failed { invoice, first } => {
+            Word::Failed { invoice, first, price } => {
+                let object = self.name(*price, event.sub, object, version);
                 let of = self.of_invoice(Some(event.sub), *invoice, *first, version);
                 let due = json!({"amount_paid": 0, "amount_due": CENTS});
                 merge(merge(merge(object, of_customer), of), due)
@@ -169,6 +175,21 @@ impl Teller {
                 )
             }
         }
+    }
+
+    /// An invoice with a line that names a price, or none.
+    fn name(&self, price: Option<u8>, sub: usize, mut object: Value, version: Version) -> Value {
+        let id = price.map(|price| format!("price_{price}"));
+        let line = &mut object["lines"]["data"][0];
+        if version == Version::Y2023 {
+            line["subscription"] = json!(self.subscription(sub));
+            line["price"] = json!(id.map(|id| json!({"id": id, "object": "price"})));
+            line["plan"] = Value::Null;
+        } else {
+            line["parent"]["subscription_item_details"]["subscription"] = json!(self.subscription(sub));
+            line["pricing"]["price_details"] = json!(id.map(|id| json!({"price": id})));
+        }
+        object
     }
 
     fn of_invoice(&self, sub: Option<usize>, invoice: usize, first: bool, version: Version) -> Value {

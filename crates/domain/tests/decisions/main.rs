@@ -3,7 +3,9 @@
 
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+mod payments;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::billing::client::Client;
 use domain::billing::contract::{Contract, PaymentSource};
@@ -83,6 +85,7 @@ fn checkout(subscription: &str, at: i64, invoice: Option<&str>) -> Fact {
         FactKind::Paid(Payment {
             act,
             amount: euros(1_900),
+            prices: BTreeSet::new(),
         }),
     )
 }
@@ -96,6 +99,7 @@ fn bill(id: &str, first: bool, amount: Option<Money>) -> Payment {
     Payment {
         act: Act::Invoice { invoice, first },
         amount,
+        prices: BTreeSet::new(),
     }
 }
 
@@ -399,7 +403,16 @@ fn another_price_lowers_the_state_and_never_raises_it_in_any_order() {
     check(client(Some("price_1"), None), &kept, with(PRICE, ClientState::Active));
 }
 
-/// A payment does not show its price, so it activates only where none was agreed.
+/// What an invoice says whose lines name prices.
+fn named(subscription: &str, at: i64, kind: fn(Payment) -> FactKind, prices: &[&str]) -> Fact {
+    let payment = Payment {
+        prices: prices.iter().map(|id| PriceId::parse(*id).expect("an id")).collect(),
+        ..bill(&format!("in_{at}"), false, euros(1_900))
+    };
+    fact(subscription, at, kind(payment))
+}
+
+/// A payment that does not show its price activates only where none was agreed.
 #[test]
 fn a_payment_alone_activates_only_where_no_price_was_agreed() {
     let dollars = Some(Money::new(1_900, Currency::parse("usd").expect("a code")));
@@ -436,6 +449,12 @@ fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
         vec![at(10, Status::Active, "price_1"), failed(20)],
         vec![at(10, Status::Active, "price_1"), at(20, Status::PastDue, "price_1")],
         vec![at(10, Status::Trialing, "price_1"), at(20, Status::Canceled, "price_2")],
+        vec![named("sub_1", 10, FactKind::Paid, &["price_1"])],
+        vec![
+            checkout("sub_1", 10, None),
+            named("sub_1", 20, FactKind::Paid, &["price_1", "price_2"]),
+            named("sub_1", 30, FactKind::Failed, &["price_1"]),
+        ],
     ];
     let priced = [
         vec![at(10, Status::Active, "price_2")],
@@ -443,6 +462,16 @@ fn a_contract_that_comes_after_the_facts_finds_what_one_before_them_would() {
         vec![at(10, Status::Trialing, "price_1"), at(20, Status::Active, "price_2")],
         vec![at(10, Status::Active, "price_2"), at(10, Status::PastDue, "price_1")],
         vec![invoice("sub_1", 5, "in_1", true), at(10, Status::PastDue, "price_2")],
+        vec![named("sub_1", 10, FactKind::Paid, &["price_2"])],
+        vec![
+            named("sub_1", 10, FactKind::Paid, &["price_2"]),
+            named("sub_1", 20, FactKind::Failed, &["price_3"]),
+        ],
+        vec![
+            named("sub_1", 10, FactKind::Paid, &["price_1"]),
+            named("sub_1", 20, FactKind::Failed, &["price_1"]),
+            named("sub_1", 30, FactKind::Paid, &["price_2"]),
+        ],
     ];
     let (none, agreed) = (client(None, None), client(Some("price_1"), None));
     let added = as_agreed.iter().map(|facts| (facts, &none, &agreed));

@@ -6,6 +6,8 @@
     reason = "a test"
 )]
 
+mod invoices;
+#[path = "../support/mod.rs"]
 mod support;
 
 use domain::billing::authority::Binding;
