@@ -1,7 +1,7 @@
 //! Alerts that end by themselves: as long as their cause is there they stay.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use db::alerts::{AlertFilter, AlertRow, list_alerts, raise_alert};
 use db::escrow::passing::{BY_ITSELF, resolve_what_is_over};
 use db::{Database, DatabaseConfig};
@@ -23,6 +23,10 @@ const ESCROWS: &str = "BEGIN; \
         VALUES ('op_1', 'esc_1', 1, 'transfer', 'acct_1', 900, 'eur', 'intended', 0, 0, now(), now(), 0, 'open', now(), now(), now()); \
     COMMIT;";
 
+fn now() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 11, 21, 12, 0, 0).unwrap()
+}
+
 struct World {
     test: TestDb,
     database: Database,
@@ -37,7 +41,7 @@ impl World {
     }
 
     async fn raise(&self, kind: AlertKind, subject: &str, seconds_ago: i64) {
-        let at = Utc::now() - TimeDelta::seconds(seconds_ago);
+        let at = now() - TimeDelta::seconds(seconds_ago);
         let alert = AlertRow {
             alert_key: format!("{kind}:{subject}"),
             kind: kind.as_str().to_owned(),
@@ -54,10 +58,10 @@ impl World {
 
     async fn resolve(&self) -> Vec<String> {
         let conn = self.database.conn().await.unwrap();
-        resolve_what_is_over(&conn, Utc::now()).await.unwrap()
+        resolve_what_is_over(&conn, now()).await.unwrap()
     }
 
-    async fn now(&self, sql: &str) {
+    async fn change(&self, sql: &str) {
         self.test.superuser().await.batch_execute(sql).await.unwrap();
     }
 }
@@ -83,7 +87,7 @@ async fn a_recipient_that_was_not_ready_is_an_alert_until_no_share_waits_for_it(
         let world = World::begin().await;
         world.raise(AlertKind::RecipientNotReady, "acct_1", 90).await;
         assert_eq!(world.resolve().await, [""; 0], "its share waits");
-        world.now(end).await;
+        world.change(end).await;
         assert_eq!(world.resolve().await, [KEY], "{how}");
         let conn = world.database.conn().await.unwrap();
         let alerts = list_alerts(&conn, &AlertFilter::default(), 10, 0).await.unwrap();
@@ -103,7 +107,7 @@ async fn a_charge_that_could_not_be_read_is_an_alert_until_no_transfer_waits_for
     world.raise(AlertKind::StripeApiFailure, "escrow/http_401", 90).await;
     assert_eq!(world.resolve().await, [""; 0]);
     world
-        .now("UPDATE escrow_transactions SET charge_id = 'ch_1' WHERE id = 'esc_1'")
+        .change("UPDATE escrow_transactions SET charge_id = 'ch_1' WHERE id = 'esc_1'")
         .await;
     assert_eq!(world.resolve().await, ["stripe_api_failure:escrow/charge"]);
 }
@@ -113,11 +117,11 @@ async fn a_charge_that_could_not_be_read_is_an_alert_until_no_transfer_waits_for
 async fn an_alert_that_was_just_seen_or_is_being_raised_is_left_alone() {
     let world = World::begin().await;
     world
-        .now("UPDATE escrow_recipients SET status = 'paid' WHERE escrow_id = 'esc_1'")
+        .change("UPDATE escrow_recipients SET status = 'paid' WHERE escrow_id = 'esc_1'")
         .await;
     world.raise(AlertKind::RecipientNotReady, "acct_1", 30).await;
     assert_eq!(world.resolve().await, [""; 0], "just seen");
-    world.now("UPDATE billing_alerts SET first_seen_at = first_seen_at - interval '1 minute', last_seen_at = last_seen_at - interval '1 minute'").await;
+    world.change("UPDATE billing_alerts SET first_seen_at = first_seen_at - interval '1 minute', last_seen_at = last_seen_at - interval '1 minute'").await;
     let mut raiser = world.database.conn().await.unwrap();
     let raising = raiser.transaction().await.unwrap();
     raising
