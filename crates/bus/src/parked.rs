@@ -12,7 +12,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection};
 
 use crate::connection::{self, BrokerConfig, ConnectError, Purpose};
-use crate::headers::{AGAIN, ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON};
+use crate::headers::{AGAIN, ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, PUT_OFF};
 use crate::incoming::Incoming;
 use crate::outgoing::PublishError;
 use crate::publisher::Publisher;
@@ -194,7 +194,7 @@ impl Desk {
 /// The message as it was before its first attempt.
 fn fresh_copy(message: &Incoming, queue: &str) -> crate::outgoing::Outgoing {
     let mut copy = message.forward_to(queue.to_owned());
-    for name in [ATTEMPTS, PARKED_REASON, PARKED_AT, PARKED_ATTEMPTS] {
+    for name in [ATTEMPTS, PUT_OFF, PARKED_REASON, PARKED_AT, PARKED_ATTEMPTS] {
         copy.headers.remove(name);
     }
     copy.headers.set_bool(AGAIN, true);

@@ -52,13 +52,13 @@ impl Worker {
         self.alerts.clone()
     }
 
-    /// Whether the database and the broker answer, each with the name of the check.
+    /// Whether the database, migrated for this version, and the broker answer, each with the name of the check.
     #[must_use]
     pub fn checks(&self) -> [(String, Check); 2] {
         let database = self.database.clone();
         let ask_database: Check = Box::new(move || {
             let database = database.clone();
-            Box::pin(async move { database.ping().await.map_err(|error| db::error::chain(&error)) })
+            Box::pin(async move { database.check_schema().await.map_err(|error| db::error::chain(&error)) })
         });
         let publisher = self.publisher.clone();
         let ask_broker: Check = Box::new(move || {

@@ -37,6 +37,14 @@ pub enum DbError {
         /// Column and value.
         detail: String,
     },
+    /// `holdfast migrate` of this version has not run yet.
+    #[error("the schema is at migration {found}, this version needs {newest}: run holdfast migrate")]
+    SchemaTooOld {
+        /// The newest migration that was applied.
+        found: i32,
+        /// The newest one of this version.
+        newest: i32,
+    },
 }
 
 impl DbError {
@@ -46,7 +54,7 @@ impl DbError {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Checkout(_) | Self::Connect(_) => true,
+            Self::Checkout(_) | Self::Connect(_) | Self::SchemaTooOld { .. } => true,
             Self::Statement { source, .. } => lost(source) || source.code().is_some_and(says_unavailable),
             Self::Value { .. } => false,
         }
@@ -86,7 +94,7 @@ impl DbError {
             Self::Checkout(PoolError::Backend(source)) | Self::Connect(source) | Self::Statement { source, .. } => {
                 source.code()
             }
-            Self::Checkout(_) | Self::Value { .. } => None,
+            Self::Checkout(_) | Self::Value { .. } | Self::SchemaTooOld { .. } => None,
         }
     }
 
@@ -95,7 +103,7 @@ impl DbError {
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Statement { source, .. } => source.as_db_error().and_then(|refusal| refusal.constraint()),
-            Self::Checkout(_) | Self::Connect(_) | Self::Value { .. } => None,
+            Self::Checkout(_) | Self::Connect(_) | Self::Value { .. } | Self::SchemaTooOld { .. } => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::{Instrument as _, Span};
 use crate::connect::{Target, TargetError};
 use crate::error::{DbError, During as _, TransactError};
 use crate::home::AtHome;
+use crate::migrate::MIGRATIONS;
 
 /// A connection from the pool; goes back when dropped.
 pub type Conn = deadpool_postgres::Client;
@@ -143,13 +144,34 @@ impl Database {
         self.pool.get().await.map_err(DbError::Checkout)
     }
 
-    /// Whether the database answers: for readiness.
+    /// Whether the database answers.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         let conn = self.conn().await?;
         conn.simple_query("").await.during("ping").map(drop)
+    }
+
+    /// Whether the database answers and its schema is no older than this version: for readiness.
+    ///
+    /// # Errors
+    /// When it does not answer, or is still to be migrated. A newer schema is fine: versions follow each other while both run.
+    pub async fn check_schema(&self) -> Result<(), DbError> {
+        const OPERATION: &str = "check_schema";
+        let conn = self.conn().await?;
+        let newest = MIGRATIONS
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or_default();
+        let sql = "SELECT coalesce(max(version), 0) FROM schema_migrations";
+        let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
+        let found: i32 = conn.query_one(&statement, &[]).await.during(OPERATION)?.get(0);
+        if found < newest {
+            return Err(DbError::SchemaTooOld { found, newest });
+        }
+        Ok(())
     }
 
     /// Whether the database at large takes writes: a record that concerns no table gets into its log, and on no table of ours does

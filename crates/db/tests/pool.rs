@@ -230,3 +230,23 @@ async fn waiting_for_a_row_keeps_nobody_else_from_writing_and_a_locked_table_doe
     }
     assert!(database.takes_writes().await.unwrap());
 }
+
+#[tokio::test]
+async fn a_schema_that_is_older_than_this_version_is_told() {
+    let test = TestDb::create().await;
+    let database = open(test.service_url(), |_| {});
+    database.check_schema().await.unwrap();
+    let admin = test.superuser().await;
+    let newest = "SELECT max(version) FROM schema_migrations";
+    let newest: i32 = admin.query_one(newest, &[]).await.unwrap().get(0);
+    admin
+        .execute("DELETE FROM schema_migrations WHERE version = $1", &[&newest])
+        .await
+        .unwrap();
+    let error = database.check_schema().await.unwrap_err();
+    assert!(error.is_unavailable());
+    assert!(error.to_string().ends_with("run holdfast migrate"), "{error}");
+    let newer = "INSERT INTO schema_migrations (version, name, checksum) VALUES (9999, 'later', '')";
+    admin.batch_execute(newer).await.unwrap();
+    database.check_schema().await.unwrap();
+}

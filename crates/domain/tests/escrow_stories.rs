@@ -295,6 +295,26 @@ fn a_claw_back_is_a_loss_only_when_the_money_is_not_there() {
 }
 
 #[test]
+fn after_a_lost_dispute_what_a_refund_needs_back_still_waits_for_a_person() {
+    let mut story = Story::paid_out();
+    for stage in [DisputeStage::Open, DisputeStage::Lost] {
+        story.hear(Fact::Disputed {
+            dispute: DisputeId::parse("dp_1").expect("an id"),
+            stage,
+            amount: eur(3_000),
+        });
+    }
+    let back = Task::Reverse(seller(), first_transfer());
+    story.end(&back, JobOutcome::Done(None));
+    assert_eq!(story.jobs(), [], "it was taken back");
+    story.ask(Command::Refund(Some(2_000)), NOW).expect("asked");
+    story.end(&back, JobOutcome::GivenUp(Some(transient())));
+    assert_eq!(story.escrow.recipients[0].written_off, 0);
+    let jobs: Vec<Task> = story.jobs().into_iter().map(|(task, ..)| task).collect();
+    assert_eq!(jobs, [back], "nothing is refunded before it");
+}
+
+#[test]
 fn a_refund_that_stripe_never_makes_is_withdrawn_and_the_rest_goes_on() {
     let mut story = Story::paid_out();
     assert_eq!(

@@ -126,11 +126,15 @@ pub fn bearer<'h>(mut headers: impl Iterator<Item = &'h [u8]>) -> Result<&'h str
     }
     let text = std::str::from_utf8(header).map_err(|_| AuthError::Malformed)?;
     let (scheme, token) = text.split_once(' ').ok_or(AuthError::Malformed)?;
-    let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(well_formed) {
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || !token.bytes().all(is_of_a_bearer_token) {
         return Err(AuthError::Malformed);
     }
     Ok(token)
+}
+
+/// What a token is made of, by RFC 6750.
+pub(crate) fn is_of_a_bearer_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
 /// Checks tokens.

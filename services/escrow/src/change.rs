@@ -10,7 +10,7 @@ use db::outbox::insert_outbox_in_txn;
 use domain::escrow::decide::{Effect, Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::held::Escrow;
-use domain::escrow::input::Input;
+use domain::escrow::input::{Command, Input};
 use domain::time::UnixSeconds;
 use serde_json::{Value, json};
 use service_kit::trace::TraceContext;
@@ -79,6 +79,8 @@ pub(crate) async fn apply_in_txn(
         Decision::Apply { next, effects } => {
             let next = HeldEscrow {
                 escrow: next,
+                // Whoever withdraws a refund has given the money back another way, or will decide: no run of time-outs makes it again.
+                is_set_aside: held.is_set_aside || *input == Input::Command(Command::WithdrawRefund),
                 ..with_ids(held, learned)
             };
             let next = store_in_txn(txn, held, next, cause.at).await?;

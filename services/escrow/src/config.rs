@@ -54,7 +54,7 @@ impl EscrowConfig {
         let run = TimeoutConfig::read_for(r, livemode);
         let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
         let token_keys = TokenKeys::read(r);
-        let reconcile_secret = r.required("RECONCILE_SECRET", shape::own_secret());
+        let reconcile_secret = r.required("RECONCILE_SECRET", shape::bearer_secret());
         let settlement = r.optional("STRIPE_SETTLEMENT_CURRENCIES", currencies());
         let run = run?;
         Some(Self {

@@ -75,6 +75,24 @@ impl BatchHandler for Decider {
         self.runner.relay.notify_one();
         Ok(verdicts)
     }
+
+    /// Writes down that an event is parked, so that the archive knows of it; deciding it after a replay replaces this. What is no event has no
+    /// place in the archive.
+    async fn gave_up(&self, message: &Incoming, _reason: &str) -> Result<(), BatchError> {
+        let Ok(reading) = read(message, self.livemode, self.runner.clock.now()) else {
+            return Ok(());
+        };
+        let parked = outcome("parked", "attempts_used_up");
+        let marked = self.runner.store.commit_if(
+            Commit::EventDecided,
+            |marked| *marked,
+            |txn| in_txn(async { Ok::<_, EscrowError>(mark_event_in_txn(txn, &reading.row(), parked).await?) }),
+        );
+        if marked.await.map_err(|error| failed(&error))? {
+            record(&reading, Decided::As(parked), self.runner.clock.now());
+        }
+        Ok(())
+    }
 }
 
 impl Decider {

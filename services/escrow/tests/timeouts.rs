@@ -303,3 +303,31 @@ fn an_end_of_an_authorisation_that_cannot_be_read_is_told_and_not_guessed() {
         escrow.wait().await;
     });
 }
+
+/// The payer was paid another way, and is not paid again when Stripe would by now.
+#[test]
+fn a_refund_that_was_withdrawn_is_not_made_by_a_later_run() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        (terms["capture"], terms["amount"]) = (json!("automatic"), json!(100));
+        let id = world.paid(&terms, "pm_card_bypassPending").await;
+        world.carry().await;
+        world.until(&id, "held").await;
+        let refusal = json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable", "times": 100});
+        world.fault(refusal).await;
+        world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+        assert_eq!(run(&world).await["succeeded"], 1);
+        let refused = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND status = 'failed_permanent'";
+        testkit::eventually(support::SOON, || async { world.count(refused).await == 1 }).await;
+        let (status, body) = world.command(&id, "refund/withdraw", &json!({})).await;
+        assert_eq!((status, &body["status"]), (202, &json!("held")), "{body:#}");
+        world.heal().await;
+        assert_eq!(run(&world).await["found"], 0);
+        assert_eq!(world.get(&id).await["status"], "held");
+        // A person still can.
+        world.command(&id, "refund", &json!({})).await;
+        world.until(&id, "refunded").await;
+        assert_eq!(world.moved(&id, "refunds").await, [100]);
+    });
+}

@@ -28,7 +28,7 @@ enum LedgerCommand {
 
 pub(crate) async fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
     let LedgerCommand::Check(form) = args.command;
-    let database = tools::database()?;
+    let database = tools::patient_database()?;
     let conn = database.conn().await?;
     let problems = check_ledger(&conn).await?;
     let balances = sum_balances(&conn).await?;

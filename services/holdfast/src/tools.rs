@@ -46,12 +46,24 @@ pub(crate) fn database_and_broker() -> anyhow::Result<(Database, BrokerConfig)> 
     Ok((open(url)?, broker))
 }
 
+/// The same for what reads whole tables: a statement may take as long as it takes.
+pub(crate) fn patient_database() -> anyhow::Result<Database> {
+    let url = config::load(&ProcessEnv, read_database)?;
+    Ok(Database::open(&DatabaseConfig {
+        statement_timeout: Duration::ZERO,
+        ..database_config(url)
+    })?)
+}
+
 fn open(url: SecretString) -> anyhow::Result<Database> {
-    let config = DatabaseConfig {
+    Ok(Database::open(&database_config(url))?)
+}
+
+fn database_config(url: SecretString) -> DatabaseConfig {
+    DatabaseConfig {
         max_connections: 1,
         ..DatabaseConfig::new(url, NAME)
-    };
-    Ok(Database::open(&config)?)
+    }
 }
 
 /// Publishes with the topology declared, so that a tool works before the first service has run.

@@ -32,7 +32,7 @@ impl RetryConfig {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let run = RunConfig::read(r);
         let token_keys = TokenKeys::read(r);
-        let reconcile_secret = r.required("RECONCILE_SECRET", shape::own_secret());
+        let reconcile_secret = r.required("RECONCILE_SECRET", shape::bearer_secret());
         Some(Self {
             run: run?,
             token_keys: token_keys?,

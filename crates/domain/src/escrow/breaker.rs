@@ -16,7 +16,7 @@ pub const RUNS_PER_DAY: i64 = 10;
 /// The limits of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// How many escrows (`REFUND_BREAKER_MAX_COUNT`).
+    /// How many escrows (`REFUND_BREAKER_MAX_COUNT`); with 0 nothing is given back, and nothing is set aside.
     pub count: i64,
     /// How much of each currency, in minor units (`REFUND_BREAKER_MAX_AMOUNT`). A currency that is not here is never refunded by
     /// itself.
@@ -102,11 +102,7 @@ impl Limits {
     /// Asks whether one more may pass, after what this run and this day have used.
     #[must_use]
     pub fn ask(&self, run: &Used, day: &Used, giving_back: GivingBack) -> Verdict {
-        if let GivingBack::Refund(money) = giving_back
-            && money.minor > self.amount(money.currency)
-        {
-            return Verdict::SetAside;
-        }
+        // The number first: a person who sets it to 0 stops everything, and nothing is set aside for good meanwhile.
         let counts = [
             (run, self.count, Limit::RunCount),
             (day, daily(self.count), Limit::DayCount),
@@ -118,6 +114,9 @@ impl Limits {
             return Verdict::Pass;
         };
         let most = self.amount(money.currency);
+        if money.minor > most {
+            return Verdict::SetAside;
+        }
         let amounts = [(run, most, Limit::RunAmount), (day, daily(most), Limit::DayAmount)];
         let is_over = |used: &Used, most: i64| used.amount(money.currency).saturating_add(money.minor) > most;
         match amounts.into_iter().find(|(used, most, _)| is_over(used, *most)) {
@@ -198,6 +197,18 @@ mod tests {
         let mut day = Used::default();
         let cancels: usize = (0..100).map(|_| run(&mut day, &[GivingBack::Cancel; 50]).0).sum();
         assert_eq!(cancels, 500);
+    }
+
+    #[test]
+    fn a_number_of_0_stops_everything_and_sets_nothing_aside() {
+        let none = Limits {
+            count: 0,
+            amounts: BTreeMap::from([(Currency::EUR, 0)]),
+        };
+        for giving_back in [eur(1), eur(1_000_000), GivingBack::Cancel] {
+            let verdict = none.ask(&Used::default(), &Used::default(), giving_back);
+            assert_eq!(verdict, Verdict::Trip(Limit::RunCount), "{giving_back:?}");
+        }
     }
 
     #[test]

@@ -259,8 +259,11 @@ fn refused(escrow: &mut Escrow, number: u32, job: &Job, standing: Standing) -> R
             }
         }
         // What a lost dispute took and the recipient no longer has is a loss at once: nobody can decide otherwise. A reversal that was
-        // refused for another reason (a key that has expired) is no loss yet, and waits for a person.
-        Task::Reverse(account, _) if escrow.lost() > 0 && is_for_want_of_money(standing) => {
+        // refused for another reason (a key that has expired) is no loss yet, and waits for a person; so does one for a refund, which a
+        // person may withdraw, whatever was lost earlier.
+        Task::Reverse(account, _)
+            if escrow.lost() > 0 && escrow.refund_due() == 0 && is_for_want_of_money(standing) =>
+        {
             escrow.jobs.remove(&number);
             write_off(escrow, account, job.amount);
             return Ok(());

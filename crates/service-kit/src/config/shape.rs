@@ -218,6 +218,17 @@ pub fn own_secret() -> Shape<SecretString> {
     })
 }
 
+/// One of these that is sent as `Authorization: Bearer`, which takes letters, digits and few other characters (RFC 6750).
+#[must_use]
+pub fn bearer_secret() -> Shape<SecretString> {
+    own_secret().and_then(|secret| {
+        let is_sendable = secret.expose_secret().bytes().all(crate::auth::is_of_a_bearer_token);
+        is_sendable
+            .then_some(secret)
+            .ok_or_else(|| "holds a character that cannot be sent as a Bearer token".to_owned())
+    })
+}
+
 /// Networks of proxies whose `X-Forwarded-For` is believed.
 #[must_use]
 pub fn trusted_proxies() -> Shape<TrustedProxies> {
@@ -282,6 +293,20 @@ mod tests {
             "whsec_short",
             Err("has a wrong element at place 1: it is too short for the secret"),
         );
+    }
+
+    #[test]
+    fn secrets_that_are_sent_as_bearer_tokens() {
+        check(bearer_secret(), "0123456789abcdef-._~+/=456789abcdef", Ok(()));
+        for odd in ["#", "!", "$", "\"", "é"] {
+            let wrong = "holds a character that cannot be sent as a Bearer token";
+            check(
+                bearer_secret(),
+                &format!("0123456789abcdef0123456789abcdef{odd}"),
+                Err(wrong),
+            );
+        }
+        check(bearer_secret(), "0123", Err("is too short (4 bytes)"));
     }
 
     #[test]
