@@ -70,6 +70,26 @@ fn many_orders_of_a_long_history_with_repeats_end_in_the_truth() {
     );
 }
 
+/// An endpoint that is sent payments only, and an agreed price: what invoices name is all that is known of it.
+fn by_payments_at_prices(dice: &mut Dice) -> Script {
+    let setting = Setting {
+        priced: true,
+        payments_only: true,
+        names_prices: true,
+        ..Setting::by(dice)
+    };
+    Script::by(dice, setting, 25)
+}
+
+#[test]
+fn payments_alone_that_name_their_prices_end_in_the_truth() {
+    let long = Source::Chance(1_500, by_payments_at_prices);
+    prove("histories by payments at prices", long, |stripe, dice, tally| {
+        let trial = Trial::new(stripe, tally)?;
+        (0..8).try_for_each(|_| orders::one_order(&trial, dice, tally))
+    });
+}
+
 /// Histories of which Stripe is read on the way. Thin events are told apart by their stamps alone, so these are exact; and they are without
 /// an agreed price: their objects show the last price only, and what was agreed before it nobody is told.
 fn to_be_read(dice: &mut Dice, thin: bool) -> Script {
