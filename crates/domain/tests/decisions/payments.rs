@@ -14,6 +14,9 @@ use crate::{
     CHANGED, NOT_CURRENT, PRICE, SAME_ACT, bill, check, checkout, client, euros, fact, invoice, named, priced, with,
 };
 
+/// Paid, or failed.
+type Kind = fn(Payment) -> FactKind;
+
 /// BIL-13 by payments alone: one that names the agreed price activates, also among others; one that names others only is refused.
 #[test]
 fn a_payment_that_names_the_agreed_price_activates() {
@@ -88,7 +91,7 @@ fn a_checkout_and_an_invoice_that_names_the_agreed_price_activate_in_either_orde
 /// As snapshots do: at another price a payment takes nobody up but to what was agreed, and one that failed takes down.
 #[test]
 fn payments_at_another_price_lower_the_state_and_never_raise_it_in_any_order() {
-    let (paid, failed): (fn(Payment) -> FactKind, fn(Payment) -> FactKind) = (FactKind::Paid, FactKind::Failed);
+    let (paid, failed): (Kind, Kind) = (FactKind::Paid, FactKind::Failed);
     let by = |at, kind, price: &'static str| named("sub_1", at, kind, &[price]);
     let silent = |at, kind| named("sub_1", at, kind, &[]);
     let (agreed, other) = ("price_1", "price_2");
@@ -176,7 +179,7 @@ fn payments_at_another_price_lower_the_state_and_never_raise_it_in_any_order() {
 #[test]
 fn payments_in_another_currency_lower_the_state_and_never_raise_it() {
     let dollars = || Some(Money::new(1_900, Currency::parse("usd").expect("a code")));
-    let abroad = |at, kind: fn(Payment) -> FactKind| fact("sub_1", at, kind(bill("in_2", false, dollars())));
+    let abroad = |at, kind: Kind| fact("sub_1", at, kind(bill("in_2", false, dollars())));
     let at_home = invoice("sub_1", 10, "in_1", true);
     let (active, past_due) = (ClientState::Active, ClientState::PastDue);
     let steps = [
@@ -194,7 +197,7 @@ fn payments_in_another_currency_lower_the_state_and_never_raise_it() {
 /// What was billed by a price counts from when that is agreed on; what was not still does not.
 #[test]
 fn a_price_that_is_agreed_instead_makes_what_was_billed_by_it_count() {
-    let (paid, failed): (fn(Payment) -> FactKind, fn(Payment) -> FactKind) = (FactKind::Paid, FactKind::Failed);
+    let (paid, failed): (Kind, Kind) = (FactKind::Paid, FactKind::Failed);
     let by = |at, kind, price: &'static str| named("sub_1", at, kind, &[price]);
     let (pending, active, past_due) = (ClientState::TrialPending, ClientState::Active, ClientState::PastDue);
     for (facts, before, after) in [
