@@ -1,11 +1,12 @@
 //! Who calls: `Authorization: Bearer` with a JWT or with a shared secret.
 //!
 //! A token is checked by one secret (HS256), or by the public keys that an identity provider publishes. Each key is pinned to its
-//! algorithm: a token that names another one, `none` included, is refused before its signature is looked at. `exp` is required and
-//! compared with the given clock, without leeway. A header that is doubled, has another scheme or holds characters that no token has is
+//! algorithm: a token that names another one, `none` included, is refused before its signature is looked at. `exp` is required; it and
+//! `nbf` are compared with the given clock, without leeway. `iss` and `aud` count where the configuration names them. A header that is doubled, has another scheme or holds characters that no token has is
 //! malformed, which is told apart from a wrong credential.
 
 mod published;
+mod token;
 
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::TokenKeys;
+use crate::config::token_keys::{KeySource, TokenOrigin};
 use crate::problem::Problem;
 use crate::secret::SharedSecret;
 
 pub use published::Pace;
 
 use published::PublishedKeys;
+use token::Token;
 
 /// Longer headers are refused unread.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -141,6 +144,7 @@ pub(crate) fn is_of_a_bearer_token(byte: u8) -> bool {
 #[derive(Clone)]
 pub struct Authenticator {
     keys: Keys,
+    origin: TokenOrigin,
     clock: Clock,
 }
 
@@ -160,14 +164,22 @@ impl Authenticator {
     /// As [`Self::new`], with keys that are read at another pace: for tests.
     #[must_use]
     pub fn at_pace(keys: &TokenKeys, clock: Clock, pace: Pace, stop: CancellationToken) -> Self {
-        let keys = match keys {
-            TokenKeys::Secret(secret) => {
+        let TokenKeys { source, origin } = keys.clone();
+        let keys = match source {
+            KeySource::Secret(secret) => {
                 let key = DecodingKey::from_secret(secret.expose_secret().as_bytes());
                 Keys::Secret(Box::new((key, signature_only(Algorithm::HS256))))
             }
-            TokenKeys::Published(url) => Keys::Published(PublishedKeys::follow(url.clone(), pace, stop)),
+            KeySource::Published(url) => {
+                if origin.audiences.is_empty() {
+                    tracing::warn!(
+                        "AUTH_JWT_AUDIENCE is not set: the tokens of every application of the identity provider count"
+                    );
+                }
+                Keys::Published(PublishedKeys::follow(url, pace, stop))
+            }
         };
-        Self { keys, clock }
+        Self { keys, origin, clock }
     }
 
     /// The caller that a token names.
@@ -176,34 +188,24 @@ impl Authenticator {
     /// [`AuthError::Invalid`] for anything that does not hold, [`AuthError::Expired`] for a token whose time is over,
     /// [`AuthError::Unavailable`] while no published key is known.
     pub fn verify(&self, token: &str) -> Result<Principal, AuthError> {
-        let claims = match &self.keys {
-            Keys::Secret(secret) => claims(token, &secret.0, &secret.1)?,
+        let token = match &self.keys {
+            Keys::Secret(secret) => signed(token, &secret.0, &secret.1)?,
             Keys::Published(keys) => {
                 let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid)?;
                 let key = keys.find(&header)?;
-                claims(token, &key.key, &key.validation)?
+                signed(token, &key.key, &key.validation)?
             }
         };
-        if claims.sub.is_empty() || claims.sub.len() > 255 {
-            return Err(AuthError::Invalid);
-        }
-        if claims.exp <= self.clock.unix_seconds() {
-            return Err(AuthError::Expired);
-        }
-        Ok(Principal {
-            subject: claims.sub,
-            email: claims.email,
-            role: claims.role,
-        })
+        token.principal(&self.origin, self.clock.unix_seconds())
     }
 }
 
-fn claims(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Claims, AuthError> {
-    let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
+fn signed(token: &str, key: &DecodingKey, validation: &Validation) -> Result<Token, AuthError> {
+    let decoded = jsonwebtoken::decode::<Token>(token, key, validation);
     decoded.map(|data| data.claims).map_err(|_| AuthError::Invalid)
 }
 
-/// What the library checks: the algorithm and the signature. It would compare `exp` with the system's clock; ours does.
+/// What the library checks: the algorithm and the signature. The rest is judged by [`Token::principal`], at the given clock's time.
 fn signature_only(algorithm: Algorithm) -> Validation {
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
@@ -245,7 +247,7 @@ mod tests {
     }
 
     fn authenticator(clock: &Clock) -> Authenticator {
-        let keys = TokenKeys::Secret(SECRET.to_owned().into());
+        let keys = TokenKeys::secret(SECRET.to_owned().into());
         Authenticator::new(&keys, clock.clone(), CancellationToken::new())
     }
 

@@ -62,7 +62,8 @@ impl Credential {
         match self {
             Self::Token => json!({
                 "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-                "description": "Claims: sub, email, role (service or user), exp. Signed with AUTH_JWT_SECRET (HS256), or by a \
+                "description": "Claims: sub, email, role (service or user), exp; nbf where it is there; iss and aud where \
+                                AUTH_JWT_ISSUER and AUTH_JWT_AUDIENCE ask for them. Signed with AUTH_JWT_SECRET (HS256), or by a \
                                 key that is published at AUTH_JWKS_URL. Roles in an \
                                 organisation come from org_members, not from the token.",
             }),

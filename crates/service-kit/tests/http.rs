@@ -46,7 +46,7 @@ fn start() -> Running {
     let server = Server::new(settings, readiness.clone(), Metrics::install().unwrap()).routes(move |routes| {
         let (begun, stopping) = (Arc::clone(&begun), stopping.clone());
         let authenticator = web::Data::new(Authenticator::new(
-            &TokenKeys::Secret(SECRET.to_owned().into()),
+            &TokenKeys::secret(SECRET.to_owned().into()),
             Clock::System,
             CancellationToken::new(),
         ));

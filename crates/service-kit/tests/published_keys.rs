@@ -1,6 +1,7 @@
 //! Tokens that an identity provider signs, whose public keys are read from its address (`AUTH_JWKS_URL`).
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use serde::Serialize;
 use serde_json::{Value, json};
 use service_kit::auth::{AuthError, Authenticator, Claims, Pace, Role};
 use service_kit::clock::Clock;
@@ -39,6 +41,10 @@ impl Drop for Provider {
 
 impl Provider {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[(&str, &str)]) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
@@ -59,7 +65,10 @@ impl Provider {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
         });
-        let source: std::collections::BTreeMap<String, String> = [("AUTH_JWKS_URL".to_owned(), url)].into();
+        let variables = more.iter().copied().chain([("AUTH_JWKS_URL", url.as_str())]);
+        let source: BTreeMap<String, String> = variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         let keys = load(&source, TokenKeys::read).unwrap();
         let stop = CancellationToken::new();
         Self {
@@ -124,17 +133,34 @@ impl Signer {
     }
 
     fn token_as(&self, kid: Option<&str>) -> String {
+        self.sign(kid, &claims())
+    }
+
+    /// A token with further claims.
+    fn token_with(&self, more: Value) -> String {
+        let mut claims = serde_json::to_value(claims()).unwrap();
+        let Value::Object(more) = more else {
+            panic!("{more} is no set of claims")
+        };
+        claims.as_object_mut().unwrap().extend(more);
+        self.sign(self.public.common.key_id.as_deref(), &claims)
+    }
+
+    fn sign(&self, kid: Option<&str>, claims: &impl Serialize) -> String {
         let header = Header {
             kid: kid.map(ToOwned::to_owned),
             ..Header::new(self.algorithm)
         };
-        let claims = Claims {
-            sub: "u1".to_owned(),
-            email: None,
-            role: Role::User,
-            exp: 9_999_999_999,
-        };
-        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+        jsonwebtoken::encode(&header, claims, &self.key).unwrap()
+    }
+}
+
+fn claims() -> Claims {
+    Claims {
+        sub: "u1".to_owned(),
+        email: None,
+        role: Role::User,
+        exp: 9_999_999_999,
     }
 }
 
@@ -220,5 +246,87 @@ async fn a_key_verifies_by_its_own_algorithm_and_for_signatures_only() {
         ("no token", "a.b.c".to_owned()),
     ] {
         assert_eq!(provider.judge(&token), Err(AuthError::Invalid), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_the_provider_made_for_another_application_is_refused() {
+    let issuer = ("AUTH_JWT_ISSUER", "https://id.example.com/realms/house");
+    let provider = Provider::start_with(&[issuer, ("AUTH_JWT_AUDIENCE", "holdfast,payments")]).await;
+    let signer = Signer::elliptic("of all applications");
+    provider.publish(&[&signer.public]);
+    let good = signer.token_with(json!({"iss": issuer.1, "aud": ["account", "holdfast"]}));
+    provider.until(&good, Ok(())).await;
+    for (what, claims) in [
+        ("another application", json!({"iss": issuer.1, "aud": "shop"})),
+        ("no application", json!({"iss": issuer.1})),
+        (
+            "another realm",
+            json!({"iss": "https://id.example.com/realms/guests", "aud": "holdfast"}),
+        ),
+        ("no realm", json!({"aud": "holdfast"})),
+        (
+            "not yet",
+            json!({"iss": issuer.1, "aud": "holdfast", "nbf": 9_999_999_998_i64}),
+        ),
+    ] {
+        let token = signer.token_with(claims);
+        assert_eq!(provider.judge(&token), Err(AuthError::Invalid), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_takes_the_tokens_of_every_application_says_so() {
+    let url = ("AUTH_JWKS_URL", "http://127.0.0.1:1/keys");
+    let secret = ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    let issuer = ("AUTH_JWT_ISSUER", "https://id.example.com/");
+    let audience = ("AUTH_JWT_AUDIENCE", "holdfast");
+    for (variables, is_told) in [
+        (&[url][..], true),
+        (&[url, issuer], true),
+        (&[url, audience], false),
+        (&[secret], false),
+    ] {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let source: BTreeMap<String, String> = variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let keys = load(&source, TokenKeys::read).unwrap();
+            drop(Authenticator::new(&keys, Clock::System, CancellationToken::new()));
+        });
+        let log = log.text();
+        let warns = log.contains("WARN") && log.contains("AUTH_JWT_AUDIENCE");
+        assert_eq!(warns, is_told, "{variables:?}: {log}");
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }

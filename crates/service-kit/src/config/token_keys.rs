@@ -1,4 +1,5 @@
-//! What callers' tokens are checked by: `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, one of the two.
+//! What callers' tokens are checked by: `AUTH_JWT_SECRET` or `AUTH_JWKS_URL`, one of the two; and which of the tokens that hold by
+//! those keys count: `AUTH_JWT_ISSUER` and `AUTH_JWT_AUDIENCE`, both optional.
 
 use reqwest::Url;
 use secrecy::SecretString;
@@ -7,16 +8,56 @@ use super::{Reader, shape};
 
 /// What tokens are checked by.
 #[derive(Debug, Clone)]
-pub enum TokenKeys {
+pub struct TokenKeys {
+    pub(crate) source: KeySource,
+    pub(crate) origin: TokenOrigin,
+}
+
+/// Where the keys come from.
+#[derive(Debug, Clone)]
+pub(crate) enum KeySource {
     /// One secret, which signs as well (HS256).
     Secret(SecretString),
     /// The public keys that an identity provider publishes here.
     Published(Url),
 }
 
+/// Whose tokens count, and made for whom.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TokenOrigin {
+    /// The only `iss` that counts; without one, every issuer's tokens do.
+    pub(crate) issuer: Option<String>,
+    /// One of these is in the `aud` of a token that counts. Empty, those made for other applications count as well.
+    pub(crate) audiences: Vec<String>,
+}
+
 impl TokenKeys {
-    /// Reads the two variables.
+    /// One secret, by which the tokens of every issuer and for every audience count.
+    #[must_use]
+    pub fn secret(secret: SecretString) -> Self {
+        Self {
+            source: KeySource::Secret(secret),
+            origin: TokenOrigin::default(),
+        }
+    }
+
+    /// Reads the four variables.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let source = KeySource::read(r);
+        let issuer = r.optional("AUTH_JWT_ISSUER", shape::text());
+        let audiences = r.optional("AUTH_JWT_AUDIENCE", shape::list(shape::text()));
+        Some(Self {
+            source: source?,
+            origin: TokenOrigin {
+                issuer: issuer?,
+                audiences: audiences?.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+impl KeySource {
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
         let (secret, url) = ("AUTH_JWT_SECRET", "AUTH_JWKS_URL");
         match (r.is_set(secret), r.is_set(url)) {
             (true, true) => r.refuse(url, format!("is set beside {secret}"), "one of the two"),
@@ -60,13 +101,14 @@ mod tests {
     fn it_is_a_secret_or_an_address_and_not_both() {
         let secret = ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef");
         let url = |text| ("AUTH_JWKS_URL", text);
-        assert!(matches!(read(&[secret]), Ok(TokenKeys::Secret(_))));
+        assert!(matches!(read(&[secret]).unwrap().source, KeySource::Secret(_)));
         for good in [
             "https://id.example.com/keys",
             "http://127.0.0.1:1/keys",
             "http://localhost/keys",
         ] {
-            assert!(matches!(read(&[url(good)]), Ok(TokenKeys::Published(_))), "{good}");
+            let keys = read(&[url(good)]).unwrap();
+            assert!(matches!(keys.source, KeySource::Published(_)), "{good}");
         }
         for (wrong, says) in [
             (&[][..], "AUTH_JWT_SECRET is missing"),
@@ -77,6 +119,23 @@ mod tests {
         ] {
             let problems = read(wrong).unwrap_err();
             assert!(problems.contains(says), "{problems}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_and_audiences_go_with_either_and_may_be_absent() {
+        for keys in [
+            ("AUTH_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            ("AUTH_JWKS_URL", "https://id.example.com/keys"),
+        ] {
+            let none = read(&[keys, ("AUTH_JWT_ISSUER", ""), ("AUTH_JWT_AUDIENCE", " ")]).unwrap();
+            assert_eq!((none.origin.issuer, none.origin.audiences.len()), (None, 0));
+            let issuer = ("AUTH_JWT_ISSUER", "https://id.example.com/");
+            let both = read(&[keys, issuer, ("AUTH_JWT_AUDIENCE", "holdfast, payments")]).unwrap();
+            assert_eq!(both.origin.issuer.as_deref(), Some("https://id.example.com/"));
+            assert_eq!(both.origin.audiences, ["holdfast", "payments"]);
+            let wrong = read(&[keys, ("AUTH_JWT_AUDIENCE", "holdfast,")]).unwrap_err();
+            assert!(wrong.contains("AUTH_JWT_AUDIENCE has an empty element"), "{wrong}");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Rig {
         let config = AdminConfig {
             database_url: db.service_url().into(),
             amqp_url: amqp_url.map_or_else(|| broker.amqp_url(), str::to_owned).into(),
-            token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
+            token_keys: TokenKeys::secret(JWT_SECRET.to_owned().into()),
             livemode: false,
         };
         let stop = CancellationToken::new();

@@ -344,7 +344,7 @@ fn config(db: &TestDb, broker: &TestBroker, binding: Binding, stripe: Option<Cli
     BillingConfig {
         database_url: db.service_url().into(),
         amqp_url: broker.amqp_url().into(),
-        token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
+        token_keys: TokenKeys::secret(JWT_SECRET.to_owned().into()),
         livemode: false,
         binding,
         stripe,

@@ -413,7 +413,7 @@ pub fn config(database_url: String, amqp_url: String, stripe: &str) -> EscrowCon
     EscrowConfig {
         database_url: database_url.into(),
         amqp_url: amqp_url.into(),
-        token_keys: TokenKeys::Secret(JWT_SECRET.to_owned().into()),
+        token_keys: TokenKeys::secret(JWT_SECRET.to_owned().into()),
         reconcile_secret: SharedSecret::new("the secret of the schedulers in tests".to_owned().into()),
         livemode: false,
         stripe: ClientConfig {
