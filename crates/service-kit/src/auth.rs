@@ -1,9 +1,9 @@
 //! Who calls: `Authorization: Bearer` with a JWT or with a shared secret.
 //!
 //! A token is checked by one secret (HS256), or by the public keys that an identity provider publishes. Each key is pinned to its
-//! algorithm: a token that names another one, `none` included, is refused before its signature is looked at. `exp` is required; it and
-//! `nbf` are compared with the given clock, without leeway. `iss` and `aud` count where the configuration names them. A header that is doubled, has another scheme or holds characters that no token has is
-//! malformed, which is told apart from a wrong credential.
+//! algorithm: a token that names another one, `none` included, is refused before its signature is looked at. `exp` is required and
+//! compared with the given clock, without leeway; `nbf`, where it is there, with a minute of it. `iss` and `aud` count where the configuration names
+//! them. A header that is doubled, has another scheme or holds characters that no token has is malformed, which is told apart from a wrong credential.
 
 mod published;
 mod token;

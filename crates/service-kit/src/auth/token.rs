@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::{AuthError, Claims, Principal};
 use crate::config::token_keys::TokenOrigin;
 
+/// Providers stamp a token's beginning with their own clock, in seconds.
+const CLOCKS_DIFFER: i64 = 60;
+
 /// Claims that decide whether a token counts beside those that name its caller. `iss` and `aud` have no type of their own: where they
 /// are not asked for, nothing is said of what they look like.
 #[derive(Deserialize)]
@@ -25,7 +28,7 @@ impl Token {
     pub(super) fn principal(self, origin: &TokenOrigin, now: i64) -> Result<Principal, AuthError> {
         let Claims { sub, email, role, exp } = self.claims;
         let is_ours = is_from(origin, self.iss.as_ref()) && is_meant_for(origin, self.aud.as_ref());
-        let has_begun = self.nbf.is_none_or(|nbf| nbf <= now);
+        let has_begun = self.nbf.is_none_or(|nbf| nbf <= now.saturating_add(CLOCKS_DIFFER));
         if sub.is_empty() || sub.len() > 255 || !is_ours || !has_begun {
             return Err(AuthError::Invalid);
         }
@@ -120,10 +123,10 @@ mod tests {
     }
 
     #[test]
-    fn a_token_counts_from_its_first_second_until_before_its_last() {
+    fn a_token_counts_from_about_its_beginning_until_before_its_end() {
         for (times, expected) in [
-            (json!({"nbf": NOW}), Ok(())),
-            (json!({"nbf": NOW + 1}), Err(AuthError::Invalid)),
+            (json!({"nbf": NOW + CLOCKS_DIFFER}), Ok(())),
+            (json!({"nbf": NOW + CLOCKS_DIFFER + 1}), Err(AuthError::Invalid)),
             (json!({"exp": NOW + 1}), Ok(())),
             (json!({"exp": NOW}), Err(AuthError::Expired)),
         ] {
