@@ -67,6 +67,7 @@ enum Step {
     WithdrawRefund,
     BearLoss(usize),
     Secure,
+    Expire,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -81,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::WithdrawRefund),
         1 => (0..3_usize).prop_map(Step::BearLoss),
         1 => Just(Step::Secure),
+        1 => Just(Step::Expire),
     ]
 }
 
@@ -124,6 +126,7 @@ fn live(escrow: Escrow, steps: &[Step]) -> TestCaseResult {
             Step::WithdrawRefund => life.command(Command::WithdrawRefund)?,
             Step::BearLoss(recipient) => life.command(Command::BearLoss(stripe::account(*recipient)))?,
             Step::Secure => life.command(Command::SecureAuthorization)?,
+            Step::Expire => life.command(Command::Expire)?,
         }
     }
     life.come_to_rest()?;

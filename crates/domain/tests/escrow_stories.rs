@@ -8,13 +8,17 @@
     clippy::indexing_slicing
 )]
 
+use std::collections::BTreeMap;
+
 use domain::escrow::decide::{Effect, Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::facts::DisputeStage;
 use domain::escrow::failure::{ErrorCode, Failure};
 use domain::escrow::held::{Escrow, Standing, Task};
 use domain::escrow::input::{Command, Fact, Input, JobOutcome};
+use domain::escrow::ledger::Account;
 use domain::escrow::notice::Notice;
+use domain::escrow::operation::Wish;
 use domain::escrow::split::{Claim, Fee, Share, Split};
 use domain::escrow::state::EscrowStatus;
 use domain::escrow::terms::{CaptureMethod, OnAuthorizationExpiry, Terms};
@@ -33,6 +37,10 @@ fn seller() -> AccountId {
     AccountId::parse("acct_seller").expect("an id")
 }
 
+fn other_seller() -> AccountId {
+    AccountId::parse("acct_other").expect("an id")
+}
+
 fn first_transfer() -> TransferId {
     TransferId::parse("tr_1").expect("an id")
 }
@@ -40,16 +48,28 @@ fn first_transfer() -> TransferId {
 struct Story {
     escrow: Escrow,
     effects: Vec<Effect>,
+    book: BTreeMap<Account, i64>,
 }
 
 impl Story {
     /// 100 € for one seller, of which 10 € are the platform's.
     fn new() -> Self {
-        let claim = Claim {
-            account: seller(),
-            share: Share::BasisPoints(10_000),
-        };
-        let split = Split::new(eur(10_000), &[claim], Fee::BasisPoints(1_000)).expect("a split");
+        Self::of(&[seller()])
+    }
+
+    /// The same for two sellers, each of whom has half.
+    fn of_two() -> Self {
+        Self::of(&[seller(), other_seller()])
+    }
+
+    fn of(sellers: &[AccountId]) -> Self {
+        let share = 10_000 / u32::try_from(sellers.len()).expect("few");
+        let claims = sellers.iter().map(|account| Claim {
+            account: account.clone(),
+            share: Share::BasisPoints(share),
+        });
+        let claims: Vec<Claim> = claims.collect();
+        let split = Split::new(eur(10_000), &claims, Fee::BasisPoints(1_000)).expect("a split");
         let escrow = Escrow::new(Terms {
             id: EscrowId::parse("escrow_1").expect("an id"),
             split,
@@ -60,6 +80,7 @@ impl Story {
         Self {
             escrow,
             effects: Vec::new(),
+            book: BTreeMap::new(),
         }
     }
 
@@ -80,6 +101,12 @@ impl Story {
         match decide(&self.escrow, input, now) {
             Decision::Apply { next, effects } => {
                 self.escrow = next;
+                for effect in &effects {
+                    let Effect::Post(posting) = effect else { continue };
+                    posting
+                        .lines()
+                        .for_each(|(account, amount)| *self.book.entry(account.clone()).or_default() += amount);
+                }
                 self.effects = effects;
                 Ok(())
             }
@@ -108,6 +135,10 @@ impl Story {
     fn jobs(&self) -> Vec<(Task, i64, Standing)> {
         let jobs = self.escrow.jobs.values();
         jobs.map(|job| (job.task.clone(), job.amount, job.standing)).collect()
+    }
+
+    fn balance(&self, account: &Account) -> i64 {
+        self.book.get(account).copied().unwrap_or_default()
     }
 
     fn reversal(amount: i64) -> (Task, i64, Standing) {
@@ -147,6 +178,64 @@ fn a_refund_that_was_accepted_is_made_although_others_refund_meanwhile() {
     story.end(&Task::Refund, JobOutcome::Done(None));
     story.hear(Fact::Refunded(eur(6_000)));
     assert_eq!((story.jobs(), story.escrow.refunded.total()), (vec![], 6_000));
+}
+
+#[test]
+fn a_refund_made_by_hand_while_ours_stands_refused_is_taken_for_it() {
+    for refused in [
+        JobOutcome::Refused(transient()),
+        JobOutcome::GivenUp(Some(Failure::new(ErrorCode::ChargeNotRefundable, 400))),
+    ] {
+        let mut story = Story::captured();
+        story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
+        story.end(&Task::Refund, refused.clone());
+        story.hear(Fact::Refunded(eur(2_000)));
+        assert!(story.has_told(&Notice::RefundedOutside));
+        assert_eq!(story.jobs(), [(Task::Refund, 3_000, Standing::Open)], "what is missing");
+        story.end(&Task::Refund, refused.clone());
+        story.hear(Fact::Refunded(eur(5_000)));
+        assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Held));
+        story.hear(Fact::Refunded(eur(6_000)));
+        story.ask(Command::Refund(Some(1_000)), NOW).expect("asked");
+        assert_eq!(
+            story.jobs(),
+            [(Task::Refund, 1_000, Standing::Open)],
+            "what others refund otherwise is beside what is asked for"
+        );
+    }
+}
+
+/// A call whose answer nobody has may be what a person gave up waiting for.
+#[test]
+fn a_refund_made_by_hand_while_ours_is_unknown_is_taken_for_it_once_ours_is_known_not_to_be_made() {
+    let mut story = Story::captured();
+    story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
+    story.hear(Fact::Refunded(eur(5_000)));
+    story.end(&Task::Refund, JobOutcome::Refused(transient()));
+    assert_eq!((story.jobs(), story.escrow.refunded.total()), (vec![], 5_000));
+}
+
+#[test]
+fn a_refund_whose_answer_is_behind_its_webhook_takes_nothing_more_from_the_recipient() {
+    let mut story = Story::paid_out();
+    story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
+    story.end(&Task::Reverse(seller(), first_transfer()), JobOutcome::Done(None));
+    assert_eq!(story.jobs(), [(Task::Refund, 5_000, Standing::Open)]);
+    story.hear(Fact::Refunded(eur(5_000)));
+    assert_eq!(story.jobs(), [(Task::Refund, 5_000, Standing::Open)]);
+    let (refund, _) = story.escrow.job_on(&Task::Refund).expect("a job");
+    assert_eq!(story.escrow.wish(refund), Wish::Wanted, "until its outcome is known");
+    story.end(&Task::Refund, JobOutcome::Done(None));
+    assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Distributed));
+    assert_eq!(story.escrow.recipients[0].net(), 4_500);
+    // What others refund beside ours is taken back as well, as soon as it is certain.
+    story.ask(Command::Refund(Some(1_000)), NOW).expect("asked");
+    story.end(&Task::Reverse(seller(), first_transfer()), JobOutcome::Done(None));
+    story.hear(Fact::Refunded(eur(8_000)));
+    assert_eq!(
+        story.jobs(),
+        [(Task::Refund, 1_000, Standing::Open), Story::reversal(1_800)]
+    );
 }
 
 #[test]
@@ -295,6 +384,67 @@ fn a_claw_back_is_a_loss_only_when_the_money_is_not_there() {
 }
 
 #[test]
+fn what_was_booked_as_a_loss_is_none_once_the_dispute_is_won_and_is_taken_back_for_a_refund() {
+    let mut story = Story::paid_out();
+    let dispute = |stage| Fact::Disputed {
+        dispute: DisputeId::parse("dp_1").expect("an id"),
+        stage,
+        amount: eur(10_000),
+    };
+    story.hear(dispute(DisputeStage::Lost));
+    let back = Task::Reverse(seller(), first_transfer());
+    story.end(&back, JobOutcome::GivenUp(Some(transient())));
+    assert_eq!(story.escrow.recipients[0].written_off, 9_000);
+    story.hear(dispute(DisputeStage::Won));
+    assert_eq!(story.escrow.recipients[0].written_off, 0);
+    assert_eq!(story.balance(&Account::Losses), 0);
+    assert_eq!(story.escrow.status, EscrowStatus::Distributed);
+    story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
+    assert_eq!(story.jobs(), [Story::reversal(4_500)]);
+}
+
+#[test]
+fn a_loss_that_was_borne_for_a_refund_is_none_once_the_refund_is_withdrawn() {
+    let mut story = Story::paid_out();
+    story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
+    let back = Task::Reverse(seller(), first_transfer());
+    story.end(&back, JobOutcome::GivenUp(Some(transient())));
+    story.ask(Command::BearLoss(seller()), NOW).expect("borne");
+    assert_eq!(story.balance(&Account::Losses), -4_500);
+    story.end(
+        &Task::Refund,
+        JobOutcome::GivenUp(Some(Failure::new(ErrorCode::ChargeNotRefundable, 400))),
+    );
+    story.ask(Command::WithdrawRefund, NOW).expect("withdrawn");
+    assert_eq!((story.escrow.recipients[0].written_off, story.balance(&Account::Losses)), (0, 0));
+    assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Distributed));
+}
+
+/// The bank took its time, and the escrow's was over meanwhile.
+#[test]
+fn who_wins_a_dispute_is_paid_although_the_time_is_over_and_nobody_refunds_it_by_itself() {
+    let mut story = Story::captured();
+    let dispute = DisputeId::parse("dp_1").expect("an id");
+    for stage in [DisputeStage::Open, DisputeStage::Won] {
+        story.hear(Fact::Disputed {
+            dispute: dispute.clone(),
+            stage,
+            amount: eur(10_000),
+        });
+    }
+    assert!(story.has_told(&Notice::DisputeWon(dispute)));
+    assert_eq!(story.escrow.status, EscrowStatus::Held);
+    assert_eq!(story.ask(Command::Expire, LATE), Err(Reason::WaitsForPerson));
+    let mut refunded = Story {
+        escrow: story.escrow.clone(),
+        ..Story::new()
+    };
+    refunded.ask(Command::Refund(None), LATE).expect("a person may refund it");
+    story.ask(Command::Release, LATE).expect("or release it");
+    assert_eq!(story.jobs(), [(Task::Transfer(seller()), 9_000, Standing::Open)]);
+}
+
+#[test]
 fn after_a_lost_dispute_what_a_refund_needs_back_still_waits_for_a_person() {
     let mut story = Story::paid_out();
     for stage in [DisputeStage::Open, DisputeStage::Lost] {
@@ -357,4 +507,35 @@ fn a_capture_in_time_that_is_refused_is_tried_again_by_the_rules_of_refusals() {
     let (job, _) = story.escrow.job_on(&Task::Capture).expect("a job");
     story.ask(Command::Retry { job }, NOW).expect("the retry service asks");
     assert_eq!(story.jobs(), [(Task::Capture, 10_000, Standing::Open)]);
+}
+
+#[test]
+fn a_recipient_that_was_taken_from_is_paid_again_while_another_one_still_waits() {
+    for standing in [
+        JobOutcome::Refused(Failure::new(ErrorCode::InsufficientCapabilitiesForTransfer, 400)),
+        JobOutcome::Refused(transient()),
+    ] {
+        let mut story = Story::of_two();
+        story.hear(Fact::Captured(eur(10_000)));
+        story.ask(Command::Release, NOW).expect("released");
+        story.end(&Task::Transfer(seller()), JobOutcome::Done(Some(first_transfer())));
+        story.end(&Task::Transfer(other_seller()), standing);
+        let status = story.escrow.status;
+        assert_eq!(
+            story.ask(Command::Release, NOW),
+            Err(Reason::WrongStatus(status)),
+            "nobody is owed more"
+        );
+        story.hear(Fact::TransferReversed {
+            account: seller(),
+            transfer: first_transfer(),
+            amount: eur(4_500),
+            total: eur(4_500),
+        });
+        assert_eq!(story.escrow.status, status);
+        story.ask(Command::Release, NOW).expect("released again");
+        let to_seller = (Task::Transfer(seller()), 4_500, Standing::Open);
+        assert!(story.jobs().contains(&to_seller), "{:?}", story.jobs());
+        assert!(story.ask(Command::Release, NOW).is_err(), "once");
+    }
 }

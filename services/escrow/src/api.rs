@@ -78,7 +78,9 @@ fn fields() -> Vec<(&'static str, Field, Schema)> {
         (
             "set_aside",
             Always,
-            Schema::boolean().note("The refund breaker left it for a person."),
+            Schema::boolean().note(
+                "No run of time-outs refunds it; it waits for a person. The refund breaker left it, its refund was withdrawn, or a dispute about it was won.",
+            ),
         ),
         ("recipients", Always, Schema::list(recipient)),
         ("operations", Always, Schema::list(operation)),

@@ -78,9 +78,8 @@ pub(crate) async fn apply_in_txn(
         ))),
         Decision::Apply { next, effects } => {
             let next = HeldEscrow {
+                is_set_aside: held.is_set_aside || is_left_to_a_person(&next, input),
                 escrow: next,
-                // Whoever withdraws a refund has given the money back another way, or will decide: no run of time-outs makes it again.
-                is_set_aside: held.is_set_aside || *input == Input::Command(Command::WithdrawRefund),
                 ..with_ids(held, learned)
             };
             let next = store_in_txn(txn, held, next, cause.at).await?;
@@ -92,6 +91,13 @@ pub(crate) async fn apply_in_txn(
             Ok(Applied::Changed(Box::new(next)))
         }
     }
+}
+
+/// Whether no run of time-outs may give the money back any more: who withdraws a refund has given it back another way or will decide,
+/// and so does a person once a dispute was won.
+fn is_left_to_a_person(escrow: &Escrow, input: &Input) -> bool {
+    let is_withdrawn = *input == Input::Command(Command::WithdrawRefund);
+    is_withdrawn || (escrow.has_won_a_dispute() && !escrow.asked.release)
 }
 
 /// Keeps ids that were learned, where they are new.

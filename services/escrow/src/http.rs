@@ -357,6 +357,7 @@ fn refusal(reason: &Reason, status: EscrowStatus) -> Problem {
         | Reason::Busy
         | Reason::Expired
         | Reason::NotExpired
+        | Reason::WaitsForPerson
         | Reason::AuthorizationEnded
         | Reason::NothingToSecure
         | Reason::NothingToRetry

@@ -35,6 +35,9 @@ pub(crate) fn alert(escrow: &str, notice: &Notice) -> Alert {
         Notice::DisputeLost(dispute) => attention(format!(
             "Dispute {dispute} on escrow {escrow} was lost; what the recipients have is taken back."
         )),
+        Notice::DisputeWon(dispute) => attention(format!(
+            "Dispute {dispute} on escrow {escrow} was won; release the escrow or refund it: no run of time-outs does."
+        )),
         Notice::DisputeWonLate(dispute) => attention(format!(
             "Dispute {dispute} on escrow {escrow} was lost and is won after all; decide about the money."
         )),

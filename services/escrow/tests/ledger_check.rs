@@ -5,7 +5,7 @@ mod support;
 
 use db::escrow::ledger::{check_ledger, ledger_rules};
 use serde_json::json;
-use support::in_world;
+use support::{SOON, in_world};
 
 /// What breaks each rule, by the rule's name. `$id` is the escrow.
 const DAMAGE: [(&str, &str); 11] = [
@@ -83,5 +83,57 @@ fn each_rule_is_seen_when_it_is_broken() {
             txn.rollback().await.unwrap();
         }
         world.assert_book_holds().await;
+    });
+}
+
+/// The payer has more back than the recipients have given: that is a loss, or on its way, and no broken book. More than its part is not.
+#[test]
+fn what_a_recipient_still_has_of_a_refund_breaks_no_rule_and_what_it_has_beyond_its_part_does() {
+    in_world(|world| async move {
+        let (account, id) = world.captured().await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        let refusal = json!({
+            "path": "/v1/transfers/*/reversals", "method": "POST", "kind": "error", "code": "account_closed", "times": 2,
+        });
+        world.fault(refusal).await;
+        let charge = world.book(&id).await["captures"][0]["charge"].as_str().unwrap().to_owned();
+        let form = [("charge", charge.as_str()), ("amount", "10000")];
+        world.stripe(reqwest::Method::POST, "/v1/refunds", &form).await;
+        world.carry().await;
+        let gave_up = format!("escrow_gave_up:{id}/reverse");
+        testkit::eventually(SOON, || async { world.alerts(&gave_up).await > 0 }).await;
+        let out = "SELECT sum(amount)::bigint FROM ledger_entries WHERE account = 'clearing'";
+        assert_eq!(world.count(out).await, 9_000);
+        world.assert_book_holds().await;
+        let path = format!("recipients/{account}/bear-loss");
+        let (status, body) = world.command(&id, &path, &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        world.until(&id, "refunded").await;
+        assert_eq!(world.count(out).await, 9_000);
+        world.assert_book_holds().await;
+
+        // So that the platform has enough to pay one twice.
+        for _ in 0..3 {
+            world.captured().await;
+        }
+        let (account, id) = world.captured().await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        let form = [
+            ("amount", "9000"),
+            ("currency", "eur"),
+            ("destination", account.as_str()),
+            ("transfer_group", id.as_str()),
+            ("metadata[escrow_id]", id.as_str()),
+        ];
+        world.stripe(reqwest::Method::POST, "/v1/transfers", &form).await;
+        world.carry().await;
+        testkit::eventually(SOON, || async { world.alerts(&format!("{id}/overpaid")).await > 0 }).await;
+        let config = db::DatabaseConfig::new(world.db.service_url().into(), "test");
+        let database = db::Database::open(&config).unwrap();
+        let problems = check_ledger(&database.conn().await.unwrap()).await.unwrap();
+        let found: Vec<_> = problems.iter().map(|problem| (problem.rule, problem.subject.as_str())).collect();
+        assert_eq!(found, [("no escrow gives out more than came in", id.as_str())], "{problems:?}");
     });
 }

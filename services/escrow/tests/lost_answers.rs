@@ -294,6 +294,26 @@ fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
     });
 }
 
+/// `charge.refunded` is often faster than the answer. What it tells is our own refund until the opposite is known, and is not taken from
+/// the recipient for a second time.
+#[test]
+fn a_refund_whose_webhook_is_here_before_its_answer_takes_nothing_more_from_the_recipient() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        world.lose_answer("/v1/refunds$").await;
+        world.command(&id, "refund", &json!({"amount": 5_000})).await;
+        world.until_unknown("refund").await;
+        world.carry().await;
+        testkit::eventually(SOON, || async { world.get(&id).await["refunded"] == 5_000 }).await;
+        world.until_later(&id, "distributed").await;
+        assert_eq!(world.moved(&id, "refunds").await, [5_000]);
+        assert_eq!(world.moved(&id, "reversals").await, [4_500]);
+        world.assert_book_holds().await;
+    });
+}
+
 /// A refund cannot be undone: a person says which of the two counts, and the other one is what others did.
 #[test]
 fn of_two_refunds_a_person_says_which_counts() {

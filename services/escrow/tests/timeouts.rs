@@ -331,3 +331,30 @@ fn a_refund_that_was_withdrawn_is_not_made_by_a_later_run() {
         assert_eq!(world.moved(&id, "refunds").await, [100]);
     });
 }
+
+/// The bank took longer than the escrow had: what was won is the seller's or the payer's by a person's word.
+#[test]
+fn a_dispute_that_is_won_after_the_time_is_over_leaves_the_escrow_to_a_person() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        let charge = world.book(&id).await["captures"][0]["charge"].clone();
+        let dispute = world.act(json!({"act": "create_dispute", "charge": charge})).await;
+        world.carry().await;
+        world.until(&id, "disputed").await;
+        world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
+        world
+            .act(json!({"act": "close_dispute", "dispute": dispute["id"], "status": "won"}))
+            .await;
+        world.carry().await;
+        let shown = world.until(&id, "held").await;
+        assert_eq!(shown["set_aside"], true, "{shown:#}");
+        assert_eq!(alerts(&world, &format!("escrow_attention:{id}/dispute_won")).await, 1);
+        assert_eq!(run(&world).await["found"], 0);
+        let (status, body) = world.command(&id, "release", &json!({})).await;
+        assert_eq!(status, 202, "{body:#}");
+        world.until(&id, "distributed").await;
+        assert_eq!(world.moved(&id, "transfers").await, [9_000]);
+        assert_eq!(world.moved(&id, "refunds").await, [0_i64; 0]);
+        world.assert_book_holds().await;
+    });
+}

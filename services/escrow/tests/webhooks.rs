@@ -224,6 +224,34 @@ fn after_a_refund_in_the_dashboard_ours_is_made_once() {
     });
 }
 
+/// Whoever sees that ours is not made and makes it in the dashboard has made that one.
+#[test]
+fn a_refund_that_is_made_in_the_dashboard_because_ours_was_refused_is_not_made_again() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        world.command(&id, "release", &json!({})).await;
+        world.until(&id, "distributed").await;
+        let refusal = json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable"});
+        world.fault(refusal).await;
+        world.command(&id, "refund", &json!({"amount": 5_000})).await;
+        testkit::eventually(SOON, || async {
+            world.alerts(&format!("escrow_gave_up:{id}/refund")).await > 0
+        })
+        .await;
+        let charge = world.book(&id).await["captures"][0]["charge"].as_str().unwrap().to_owned();
+        let form = [("charge", charge.as_str()), ("amount", "5000")];
+        world.stripe(Method::POST, "/v1/refunds", &form).await;
+        world.carry().await;
+        let shown = world.until(&id, "distributed").await;
+        assert_eq!(shown["refunded"], 5_000);
+        assert_eq!(world.moved(&id, "refunds").await, [5_000]);
+        assert_eq!(world.moved(&id, "reversals").await, [4_500]);
+        let open = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND job IS NOT NULL";
+        assert_eq!(world.count(open).await, 0);
+        world.assert_book_holds().await;
+    });
+}
+
 /// What an account says of itself and what Stripe answers may differ for long: a refusal is not asked for again and again.
 #[test]
 fn an_account_that_looks_ready_and_is_refused_is_not_hammered() {

@@ -219,10 +219,18 @@ const RULES: [(&str, &str); 11] = [
     ),
     (
         "no escrow gives out more than came in",
-        "SELECT escrow_id, 'clearing is at ' || sum(amount) FROM ledger_entries WHERE account = 'clearing' \
-         GROUP BY escrow_id HAVING sum(amount) > 0 \
-             AND EXISTS (SELECT 1 FROM escrow_transactions AS t WHERE t.id = ledger_entries.escrow_id AND t.captured IS NOT NULL) \
-             AND coalesce((SELECT sum(d.amount) FROM escrow_disputes AS d WHERE d.escrow_id = ledger_entries.escrow_id), 0) = 0",
+        // What the platform bears, what banks hold, and what recipients have to give back of no more than their part.
+        "WITH accounts AS (SELECT escrow_id, account, recipient, sum(amount) AS balance FROM ledger_entries GROUP BY 1, 2, 3), \
+             paid AS (SELECT n.escrow_id, n.recipient, -sum(n.amount) AS net FROM ledger_entries AS n \
+                      JOIN ledger_transactions AS t ON t.id = n.transaction_id AND t.kind IN ('transfer', 'reversal') \
+                      WHERE n.account = 'recipient' GROUP BY 1, 2), \
+             sides AS (SELECT a.escrow_id, sum(a.balance) FILTER (WHERE a.account = 'clearing') AS out, \
+                      coalesce(sum(-a.balance) FILTER (WHERE a.balance < 0 AND (a.account IN ('losses', 'disputes') \
+                          OR a.account = 'recipient' AND coalesce(p.net, 0) <= r.amount)), 0) AS borne \
+                      FROM accounts AS a LEFT JOIN paid AS p USING (escrow_id, recipient) \
+                      LEFT JOIN escrow_recipients AS r ON r.escrow_id = a.escrow_id AND r.account = a.recipient GROUP BY 1) \
+         SELECT s.escrow_id, 'clearing is at ' || s.out || ', of which ' || s.borne || ' is accounted for' FROM sides AS s \
+         JOIN escrow_transactions AS t ON t.id = s.escrow_id AND t.captured IS NOT NULL WHERE s.out > s.borne",
     ),
     (
         "an escrow that is at its end holds nothing",

@@ -51,6 +51,9 @@ pub enum Reason {
     /// Its time is not over.
     #[error("the escrow has not expired")]
     NotExpired,
+    /// Its time went on while it was disputed, and the dispute was won: a person decides who has the money.
+    #[error("a dispute about the escrow was won; a person decides who has the money")]
+    WaitsForPerson,
     /// The authorisation has ended; there is nothing to capture.
     #[error("the authorisation has ended")]
     AuthorizationEnded,
@@ -116,6 +119,7 @@ pub fn decide(escrow: &Escrow, input: &Input, now: UnixSeconds) -> EscrowDecisio
 
 /// Begins and drops jobs until plan and jobs agree, and collects what follows from the difference.
 fn settle(before: &Escrow, mut next: Escrow, input: &Input) -> EscrowDecision {
+    merge::no_longer_lost(&mut next);
     let plan = next.plan();
     if !next.is_frozen() {
         next.jobs
@@ -159,10 +163,10 @@ fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Esc
     let wrong = Err(Reason::WrongStatus(escrow.status));
     match (escrow.status, command) {
         (Held, Command::Release) => release(escrow, now),
-        (Reversed, Command::Release) => release_again(escrow),
+        // Of one recipient the money was taken back, and another one's may wait for what only that one can do.
+        (Reversed | TransferFailed | PendingUserSetup, Command::Release) => release_again(escrow),
         (
-            AwaitingPayment | Processing | Distributed | TransferFailed | PendingUserSetup | Refunding | Refunded
-            | PaymentFailed | Canceled | Disputed,
+            AwaitingPayment | Processing | Distributed | Refunding | Refunded | PaymentFailed | Canceled | Disputed,
             Command::Release,
         ) => wrong,
         (
@@ -172,6 +176,9 @@ fn commanded(escrow: &Escrow, command: &Command, now: UnixSeconds) -> Result<Esc
         (Processing | Refunding | Refunded | Canceled | Disputed, Command::Refund(_)) => wrong,
         (AwaitingPayment | PaymentFailed | Held, Command::Expire) if now < escrow.terms.expires_at => {
             Err(Reason::NotExpired)
+        }
+        (AwaitingPayment | PaymentFailed | Held, Command::Expire) if escrow.has_won_a_dispute() => {
+            Err(Reason::WaitsForPerson)
         }
         (AwaitingPayment | PaymentFailed | Held, Command::Expire) if escrow.payment.captured.is_none() => {
             cancel(escrow)
@@ -216,7 +223,8 @@ fn asking(escrow: &Escrow, asked: Asked) -> Escrow {
 
 fn release(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
     let ends = escrow.payment.authorized.flatten();
-    if now >= escrow.terms.expires_at {
+    // A dispute stops the release and not the clock: a seller who has won it need not have won it in time.
+    if now >= escrow.terms.expires_at && !escrow.has_won_a_dispute() {
         return Err(Reason::Expired);
     }
     if escrow.payment.captured.is_none() && ends.is_some_and(|ends| now >= ends) {
@@ -231,14 +239,14 @@ fn release(escrow: &Escrow, now: UnixSeconds) -> Result<Escrow, Reason> {
     Ok(next)
 }
 
-/// After a reversal from outside, or a dispute that was won late: pays again what was taken back.
+/// After a reversal from outside, or a dispute that was won late: pays again what was taken back. Whoever is owed a transfer already is
+/// owed no second one.
 fn release_again(escrow: &Escrow) -> Result<Escrow, Reason> {
-    let mut with_targets = escrow.recipients.iter().zip(escrow.targets());
-    if !escrow.asked.release || escrow.is_busy() || with_targets.all(|(recipient, target)| recipient.net() >= target) {
-        return Err(Reason::WrongStatus(escrow.status));
-    }
     let mut next = escrow.clone();
     entitle(&mut next);
+    if !escrow.asked.release || escrow.is_busy() || next == *escrow {
+        return Err(Reason::WrongStatus(escrow.status));
+    }
     Ok(next)
 }
 

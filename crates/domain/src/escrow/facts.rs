@@ -64,6 +64,12 @@ impl Cumulative {
         self.ours.values().copied().fold(0, i64::saturating_add)
     }
 
+    /// What was told and is neither certainly others' nor known to be ours.
+    pub(super) fn in_doubt(&self) -> i64 {
+        let certain = self.outside.saturating_add(self.of_ours());
+        self.told.saturating_sub(certain).max(0)
+    }
+
     /// A total that Stripe told, while a job of ours for `under_way` might be in it already.
     pub(super) fn tell(&mut self, total: i64, under_way: i64) {
         let ours_at_most = self.of_ours().saturating_add(under_way);
@@ -169,7 +175,8 @@ pub struct Recipient {
     pub readiness: Readiness,
     /// When the newest snapshot of the account was made, by Stripe's clock.
     pub seen_at: Option<UnixSeconds>,
-    /// What was to be taken back, could not be, and was booked as a loss; minor units.
+    /// What was to be taken back, could not be, and is booked as a loss; minor units. Never more than the recipient has beyond what it
+    /// is to have: what becomes its own again, by a dispute that is won late, is no loss any longer.
     pub written_off: i64,
 }
 

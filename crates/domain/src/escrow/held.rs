@@ -48,7 +48,8 @@ pub struct Escrow {
 pub struct Asked {
     /// It was released.
     pub release: bool,
-    /// How much our own jobs are to refund, all together, in minor units. What others refund is not part of it.
+    /// How much our own jobs are to refund, all together, in minor units. What others refund is not part of it, unless it was refunded
+    /// while ours stood refused: then it is taken for the same refund, made by hand, and is asked for no longer.
     pub refund: i64,
     /// It is to be canceled before it is captured. Where it is captured first, only what was asked to be refunded goes back by itself;
     /// one that has expired waits for the next time-out run and its breaker.
@@ -199,9 +200,12 @@ impl Escrow {
         due.min(self.refundable()).max(0)
     }
 
-    /// What will have gone back to the payer once everything that was asked for is done.
+    /// What will have gone back to the payer once everything that was asked for is done. A refund that Stripe tells of before our call's
+    /// answer is known is taken for that call's and counted once: recipients are not taken from for a second one until it is certain.
     fn to_be_given_back(&self) -> i64 {
-        self.given_back().saturating_add(self.refund_due())
+        let perhaps_ours = self.refunded.in_doubt().min(self.under_way(&Task::Refund));
+        let still_to_come = self.refund_due().saturating_sub(perhaps_ours).max(0);
+        self.given_back().saturating_add(still_to_come)
     }
 
     /// What each recipient is to have once everything that was asked for is done, in the order of the recipients.
@@ -334,6 +338,14 @@ impl Escrow {
     pub(super) fn shows_its_capture(&self) -> bool {
         let is_disputed = self.disputes.values().any(|dispute| dispute.stage.moved_money());
         is_disputed || self.refunded.total() > 0
+    }
+
+    /// Whether a dispute was won: the money that it was about is there again.
+    #[must_use]
+    pub fn has_won_a_dispute(&self) -> bool {
+        self.disputes
+            .values()
+            .any(|dispute| dispute.stage == DisputeStage::Won)
     }
 
     /// What our job on a task might just be doing, in minor units. One that was refused or given up did nothing.

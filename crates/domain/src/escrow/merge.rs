@@ -52,6 +52,9 @@ pub(super) fn merge(escrow: &Escrow, fact: &Fact) -> Result<Escrow, Reason> {
         Fact::Refunded(total) => {
             let total = minor(escrow, *total)?;
             next.refunded.tell(total, escrow.under_way(&Task::Refund));
+            if stands_refused(escrow) {
+                replaced_by_hand(escrow, &mut next);
+            }
             if total > 0 {
                 was_authorized(&mut next);
             }
@@ -179,7 +182,11 @@ fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<()
         escrow.jobs.remove(&number);
         return done(escrow, number, &job, made.as_ref());
     }
+    let before = escrow.clone();
     did_not_happen(escrow, &job)?;
+    if job.task == Task::Refund && !matches!(outcome, JobOutcome::Dropped) {
+        replaced_by_hand(&before, escrow);
+    }
     match outcome {
         JobOutcome::Refused(failure) => refused(escrow, number, &job, Standing::Refused(*failure)),
         JobOutcome::GivenUp(failure) => refused(escrow, number, &job, Standing::GivenUp(*failure)),
@@ -188,6 +195,20 @@ fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<()
             Ok(())
         }
     }
+}
+
+/// Whether a refund of ours was refused and waits, for its next attempt or for a person.
+fn stands_refused(escrow: &Escrow) -> bool {
+    let refund = escrow.job_on(&Task::Refund);
+    refund.is_some_and(|(_, job)| job.standing != Standing::Open)
+}
+
+/// What others have refunded while ours does not come through is the same refund, made by hand: asked for a second time, the payer would
+/// have it twice. Where it was meant as another one, whoever wants ours as well asks again.
+fn replaced_by_hand(before: &Escrow, next: &mut Escrow) {
+    let by_hand = next.refunded.outside.saturating_sub(before.refunded.outside);
+    let still_asked = next.asked.refund.saturating_sub(next.refunded.of_ours()).max(0);
+    next.asked.refund = next.asked.refund.saturating_sub(by_hand.min(still_asked));
 }
 
 /// What was told meanwhile, and might have been this job, was done by others.
@@ -282,6 +303,15 @@ fn is_for_want_of_money(standing: Standing) -> bool {
     match standing {
         Standing::GivenUp(Some(failure)) => failure.class == ErrorClass::Transient,
         Standing::GivenUp(None) | Standing::Refused(_) | Standing::Open => false,
+    }
+}
+
+/// What is the recipient's own again was no loss: a later refund takes it back as it takes any other money.
+pub(super) fn no_longer_lost(escrow: &mut Escrow) {
+    let targets = escrow.targets();
+    for (recipient, target) in escrow.recipients.iter_mut().zip(targets) {
+        let beyond = recipient.net().saturating_sub(target).max(0);
+        recipient.written_off = recipient.written_off.min(beyond);
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Notice {
     DisputeOpened(DisputeId),
     /// A dispute was lost; what can be is taken back.
     DisputeLost(DisputeId),
+    /// A dispute was won before the money was released: it is held, and a person decides who has it.
+    DisputeWon(DisputeId),
     /// A dispute that was lost has been won after all: the money is on the platform, and the recipients were taken from.
     DisputeWonLate(DisputeId),
     /// A transfer was reversed, and not by a job of ours.
@@ -41,6 +43,7 @@ impl Notice {
         match self {
             Self::DisputeOpened(_) => "dispute_opened",
             Self::DisputeLost(_) => "dispute_lost",
+            Self::DisputeWon(_) => "dispute_won",
             Self::DisputeWonLate(_) => "dispute_won_late",
             Self::ReversedOutside(_) => "reversed_outside",
             Self::RefundedOutside => "refunded_outside",
@@ -64,6 +67,7 @@ pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Noti
             (Some(DisputeStage::Lost), DisputeStage::Won) => notices.push(Notice::DisputeWonLate(id.clone())),
             (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
             (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
+            (_, DisputeStage::Won) if !next.asked.release => notices.push(Notice::DisputeWon(id.clone())),
             (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
         }
     }

@@ -15,9 +15,11 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use crate::book::{Balances, book};
-use crate::stripe::Stripe;
+use crate::stripe::{self, Stripe};
 
 pub const NOW: UnixSeconds = UnixSeconds(10_000);
+/// When the escrow's time is over.
+const LATE: UnixSeconds = UnixSeconds(30_000);
 
 /// The ledger of the product, kept by adding its postings up.
 pub struct Life {
@@ -37,18 +39,21 @@ impl Life {
             Some(_) => self.escrow.refundable(),
             None => self.escrow.terms.split.amount().minor,
         };
-        let wanted = match &command {
-            Command::Refund(amount) => amount.unwrap_or(all),
-            _ => 0,
+        let is_captured = self.escrow.payment.captured.is_some();
+        let (wanted, now) = match &command {
+            Command::Refund(amount) => (amount.unwrap_or(all), NOW),
+            Command::Expire if is_captured => (all, LATE),
+            Command::Expire => (0, LATE),
+            _ => (0, NOW),
         };
-        if self.take(&Input::Command(command))? {
+        if self.take(&Input::Command(command), now)? {
             self.told_to_refund += wanted;
         }
         Ok(())
     }
 
-    fn take(&mut self, input: &Input) -> Result<bool, TestCaseError> {
-        match decide(&self.escrow, input, NOW) {
+    fn take(&mut self, input: &Input, now: UnixSeconds) -> Result<bool, TestCaseError> {
+        match decide(&self.escrow, input, now) {
             Decision::Apply { next, effects } => {
                 for effect in effects {
                     match effect {
@@ -134,7 +139,7 @@ impl Life {
             let known: i64 = transfers.map(|transfer| transfer.reversed.outside).sum();
             let unheard_of = self.stripe.taken_outside_from(place) - known;
             prop_assert!(
-                self.stripe.net_of(place) + unheard_of >= self.escrow.targets()[place],
+                self.stripe.net_of(place) + unheard_of >= self.least_of(place),
                 "more taken back than was to be: {:?}",
                 self.escrow
             );
@@ -143,9 +148,29 @@ impl Life {
             self.called.insert(number);
             self.stripe.told.push(done);
         } else {
-            self.take(&Input::Fact(done))?;
+            self.take(&Input::Fact(done), NOW)?;
         }
         Ok(())
+    }
+
+    /// What a recipient is to have at least, by what has really happened at Stripe and what is still to be refunded, and not by what was
+    /// heard of it. A dispute that is lost here or there counts as lost.
+    fn least_of(&self, place: usize) -> i64 {
+        let split = &self.escrow.terms.split;
+        let lost_here = |number: usize| {
+            let known = self.escrow.disputes.get(&stripe::dispute(number));
+            known.is_some_and(|known| known.stage == DisputeStage::Lost)
+        };
+        let disputes = self.stripe.disputes.iter().enumerate();
+        let lost: i64 = disputes
+            .filter(|(number, (stage, _))| *stage == DisputeStage::Lost || lost_here(*number))
+            .map(|(_, (_, amount))| amount)
+            .sum();
+        let captured = self.stripe.captured.unwrap_or(0);
+        let still_asked = (self.escrow.asked.refund - self.stripe.refunded_by_us).max(0);
+        let still_to_refund = still_asked.min((captured - self.stripe.refunded - lost).max(0));
+        let back = split.amount().minor - captured + self.stripe.refunded + lost + still_to_refund;
+        split.parts()[place].amount - split.returned(back).parts[place]
     }
 
     pub fn deliver(&mut self, pick: usize, again: bool) -> TestCaseResult {
@@ -164,7 +189,16 @@ impl Life {
             }
             self.called.remove(job);
         }
-        self.take(&Input::Fact(fact))?;
+        let before = self.escrow.clone();
+        self.take(&Input::Fact(fact), NOW)?;
+        if before.job_on(&Task::Refund).is_some_and(|(_, job)| job.standing != Standing::Open) {
+            let more = self.escrow.refunded.total() - before.refunded.total();
+            prop_assert!(
+                self.escrow.refund_due() <= (before.refund_due() - more).max(0),
+                "what was made by hand is made again: {:?}",
+                self.escrow
+            );
+        }
         Ok(())
     }
 
@@ -198,10 +232,10 @@ impl Life {
                 match (job.standing, &job.task) {
                     (Standing::GivenUp(_), Task::Reverse(account, _)) if round > 3 => {
                         let account = account.clone();
-                        self.take(&Input::Command(Command::BearLoss(account)))?;
+                        self.take(&Input::Command(Command::BearLoss(account)), NOW)?;
                     }
                     (Standing::Refused(_) | Standing::GivenUp(_), _) => {
-                        self.take(&Input::Command(Command::Retry { job: number }))?;
+                        self.take(&Input::Command(Command::Retry { job: number }), NOW)?;
                     }
                     (Standing::Open, _) => self.work(place, 9, false)?,
                 }
@@ -219,6 +253,7 @@ impl Life {
         for (place, (recipient, target)) in it.recipients.iter().zip(it.targets()).enumerate() {
             prop_assert_eq!(recipient.net(), self.stripe.net_of(place));
             prop_assert!(recipient.net() <= target + recipient.written_off);
+            prop_assert!(recipient.written_off <= (recipient.net() - target).max(0), "no loss: {:?}", it);
             if matches!(it.status, EscrowStatus::Distributed) {
                 prop_assert!(recipient.net() >= target);
             }

@@ -41,6 +41,10 @@ fn transfer_id(number: usize) -> TransferId {
     TransferId::parse(format!("tr_{number}")).expect("an id")
 }
 
+pub fn dispute(number: usize) -> DisputeId {
+    DisputeId::parse(format!("dp_{number}")).expect("an id")
+}
+
 fn refusal(code: ErrorCode) -> Failure {
     Failure::new(code, 400)
 }
@@ -111,9 +115,8 @@ impl Stripe {
 
     fn tell_dispute(&mut self, number: usize) {
         let (stage, amount) = self.disputes[number];
-        let dispute = DisputeId::parse(format!("dp_{number}")).expect("an id");
         self.told.push(Fact::Disputed {
-            dispute,
+            dispute: dispute(number),
             stage,
             amount: self.money(amount),
         });
