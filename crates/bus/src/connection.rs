@@ -86,13 +86,35 @@ pub enum ConnectError {
     Open(#[source] lapin::Error),
 }
 
+/// A broker's URL that can be connected to, for a configuration: what is wrong with it is told with everything else that is, and not by
+/// the first connection.
+///
+/// # Errors
+/// What is wrong with it, without its password.
+pub fn checked_url(url: String) -> Result<SecretString, String> {
+    address(&url)
+        .map(|_| SecretString::from(url))
+        .map_err(|reason| format!("is refused: {reason}"))
+}
+
+/// Reads a URL. The library takes one whose host it does not find, or which is an IPv6 address, for one of `localhost`.
+fn address(url: &str) -> Result<AMQPUri, String> {
+    let uri: AMQPUri = url.parse()?;
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if host.is_empty() || host.starts_with(':') {
+        return Err("it names no host".to_owned());
+    }
+    if host.starts_with('[') {
+        return Err("its host has to be a name or an IPv4 address".to_owned());
+    }
+    Ok(uri)
+}
+
 /// Opens a connection without automatic recovery.
 pub(crate) async fn open(config: &BrokerConfig, purpose: Purpose) -> Result<Connection, ConnectError> {
-    let mut uri: AMQPUri = config
-        .url
-        .expose_secret()
-        .parse()
-        .map_err(|reason: String| ConnectError::Address { reason })?;
+    let mut uri = address(config.url.expose_secret()).map_err(|reason| ConnectError::Address { reason })?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     uri.query
         .connection_timeout
@@ -158,6 +180,28 @@ mod tests {
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
         backoff.reset();
         assert_eq!(backoff.step(), Backoff::FIRST);
+    }
+
+    #[test]
+    fn no_url_leads_anywhere_but_to_the_host_that_it_names() {
+        for url in [
+            "amqp://broker",
+            "amqps://u:p@broker.example:5671/%2f",
+            "amqp://127.0.0.1:5672/vhost?heartbeat=5",
+            "amqp://u:p%40x@localhost",
+        ] {
+            assert!(checked_url(url.to_owned()).is_ok(), "{url}");
+        }
+        for (url, reason) in [
+            ("amqp://u:hush@[::1]:5672/", "IPv4"),
+            ("amqp://u:hush@:5672/", "host"),
+            ("amqp:///vhost", "host"),
+            ("amqp://u:hush@broker:port/", "port"),
+            ("amqp://u:hush@broker/%2f?heartbeat=often", "digit"),
+        ] {
+            let error = checked_url(url.to_owned()).expect_err(url);
+            assert!(error.contains(reason) && !error.contains("hush"), "{url}: {error}");
+        }
     }
 
     #[tokio::test]

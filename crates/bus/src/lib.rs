@@ -32,7 +32,7 @@ use chrono::{DateTime, Utc};
 
 pub use alerts::{ALERT_TYPE, AlertFallback, AlertMessage, AlertRaiser, AlertRaiserConfig, FallbackResult};
 pub use backlog::{Backlog, BacklogError};
-pub use connection::{BrokerConfig, ConnectError};
+pub use connection::{BrokerConfig, ConnectError, checked_url};
 pub use consumer::{BatchHandler, ConsumerSpec, Drained};
 pub use database::{DatabaseWatch, alert_row, alerts_into};
 pub use headers::Headers;

@@ -416,7 +416,10 @@ fn a_loss_that_was_borne_for_a_refund_is_none_once_the_refund_is_withdrawn() {
         JobOutcome::GivenUp(Some(Failure::new(ErrorCode::ChargeNotRefundable, 400))),
     );
     story.ask(Command::WithdrawRefund, NOW).expect("withdrawn");
-    assert_eq!((story.escrow.recipients[0].written_off, story.balance(&Account::Losses)), (0, 0));
+    assert_eq!(
+        (story.escrow.recipients[0].written_off, story.balance(&Account::Losses)),
+        (0, 0)
+    );
     assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Distributed));
 }
 
@@ -439,7 +442,9 @@ fn who_wins_a_dispute_is_paid_although_the_time_is_over_and_nobody_refunds_it_by
         escrow: story.escrow.clone(),
         ..Story::new()
     };
-    refunded.ask(Command::Refund(None), LATE).expect("a person may refund it");
+    refunded
+        .ask(Command::Refund(None), LATE)
+        .expect("a person may refund it");
     story.ask(Command::Release, LATE).expect("or release it");
     assert_eq!(story.jobs(), [(Task::Transfer(seller()), 9_000, Standing::Open)]);
 }

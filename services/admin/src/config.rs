@@ -26,12 +26,12 @@ impl AdminConfig {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let database = shape::url(&["postgres", "postgresql"]).and_then(openable);
         let database_url = r.required("DATABASE_URL", database);
-        let amqp_url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let amqp_url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url));
         let token_keys = TokenKeys::read(r);
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         Some(Self {
             database_url: database_url?,
-            amqp_url: amqp_url?.into(),
+            amqp_url: amqp_url?,
             token_keys: token_keys?,
             livemode: livemode?,
         })

@@ -34,7 +34,7 @@ impl BillingConfig {
             "DATABASE_URL",
             shape::url(&["postgres", "postgresql"]).and_then(openable),
         );
-        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url));
         let token_keys = TokenKeys::read(r);
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let registered_only = r.or("BILLING_REQUIRE_REGISTERED_CUSTOMER", "false", shape::boolean());
@@ -45,7 +45,7 @@ impl BillingConfig {
         };
         Some(Self {
             database_url: database?,
-            amqp_url: amqp?.into(),
+            amqp_url: amqp?,
             token_keys: token_keys?,
             livemode: livemode?,
             binding: if registered_only? {

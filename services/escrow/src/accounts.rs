@@ -57,6 +57,17 @@ pub(crate) fn snapshot(account: &Account, seen_at: UnixSeconds) -> AccountRow {
     }
 }
 
+/// A snapshot of an account that was read, and not sent. It is dated by its answer, in whole seconds, while the account may have become
+/// ready between the look and the answer: not ready counts from the second before, or it would outrank the event that says so.
+pub(crate) fn snapshot_read(account: &Account, answered_at: UnixSeconds) -> AccountRow {
+    let row = snapshot(account, answered_at);
+    let seen_at = match row.readiness {
+        Readiness::Ready | Readiness::Unknown => answered_at,
+        Readiness::NotReady(_) => answered_at.plus(-1),
+    };
+    AccountRow { seen_at, ..row }
+}
+
 /// Sees that every recipient is an account of this platform. Stripe is asked about those that nothing is known of.
 pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(), UnknownAccount> {
     let accounts: Vec<&str> = split.parts().iter().map(|part| part.account.as_str()).collect();
@@ -78,7 +89,7 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
             Err(error) => return Err(of_read(&error, place)),
         };
         let answered = answer.receipt.answered_at.unwrap_or_else(|| runner.seconds());
-        let row = snapshot(&answer.content, answered);
+        let row = snapshot_read(&answer.content, answered);
         runner
             .store
             .commit(Commit::AccountKept, |txn| {
@@ -131,7 +142,7 @@ impl Runner {
             .await
             .map_err(ReadAccountError::Stripe)?;
         let answered = answer.receipt.answered_at.unwrap_or_else(|| self.seconds());
-        let row = snapshot(&answer.content, answered);
+        let row = snapshot_read(&answer.content, answered);
         self.store
             .commit(Commit::AccountKept, |txn| {
                 let row = row.clone();
@@ -199,4 +210,28 @@ pub(crate) async fn hear_news_in_txn(
         }
     }
     Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use stripe_gateway::views::Metadata;
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_as_not_ready_never_outranks_what_was_sent_in_the_same_second() {
+        let account = |transfers| Account {
+            id: "acct_1".to_owned(),
+            transfers,
+            charges_enabled: true,
+            payouts_enabled: true,
+            requirements: Default::default(),
+            metadata: Metadata::default(),
+        };
+        let seen = |transfers| snapshot_read(&account(transfers), UnixSeconds(100)).seen_at;
+        assert_eq!(seen(Some(CapabilityStatus::Active)), UnixSeconds(100));
+        for not_ready in [None, Some(CapabilityStatus::Inactive), Some(CapabilityStatus::Pending)] {
+            assert_eq!(seen(not_ready), UnixSeconds(99));
+        }
+    }
 }

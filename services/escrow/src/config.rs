@@ -52,14 +52,14 @@ impl EscrowConfig {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let run = TimeoutConfig::read_for(r, livemode);
-        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url));
         let token_keys = TokenKeys::read(r);
         let reconcile_secret = r.required("RECONCILE_SECRET", shape::bearer_secret());
         let settlement = r.optional("STRIPE_SETTLEMENT_CURRENCIES", currencies());
         let run = run?;
         Some(Self {
             database_url: run.database_url,
-            amqp_url: amqp?.into(),
+            amqp_url: amqp?,
             token_keys: token_keys?,
             reconcile_secret: SharedSecret::new(reconcile_secret?),
             livemode: livemode?,

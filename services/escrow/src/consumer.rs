@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use crate::accounts::snapshot;
+use crate::accounts::snapshot_read;
 use crate::change::{Applied, Cause, apply_in_txn, lock_in_txn};
 use crate::error::EscrowError;
 use crate::notices::{self, tell_in_txn};
@@ -166,7 +166,7 @@ impl Decider {
                 read.map(|answer| {
                     answer.map(|answer| {
                         let at = answer.receipt.answered_at.unwrap_or_else(|| self.runner.seconds());
-                        Content::Account(snapshot(&answer.content, at))
+                        Content::Account(snapshot_read(&answer.content, at))
                     })
                 })
             }

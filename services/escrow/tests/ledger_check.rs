@@ -97,7 +97,10 @@ fn what_a_recipient_still_has_of_a_refund_breaks_no_rule_and_what_it_has_beyond_
             "path": "/v1/transfers/*/reversals", "method": "POST", "kind": "error", "code": "account_closed", "times": 2,
         });
         world.fault(refusal).await;
-        let charge = world.book(&id).await["captures"][0]["charge"].as_str().unwrap().to_owned();
+        let charge = world.book(&id).await["captures"][0]["charge"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let form = [("charge", charge.as_str()), ("amount", "10000")];
         world.stripe(reqwest::Method::POST, "/v1/refunds", &form).await;
         world.carry().await;
@@ -133,7 +136,14 @@ fn what_a_recipient_still_has_of_a_refund_breaks_no_rule_and_what_it_has_beyond_
         let config = db::DatabaseConfig::new(world.db.service_url().into(), "test");
         let database = db::Database::open(&config).unwrap();
         let problems = check_ledger(&database.conn().await.unwrap()).await.unwrap();
-        let found: Vec<_> = problems.iter().map(|problem| (problem.rule, problem.subject.as_str())).collect();
-        assert_eq!(found, [("no escrow gives out more than came in", id.as_str())], "{problems:?}");
+        let found: Vec<_> = problems
+            .iter()
+            .map(|problem| (problem.rule, problem.subject.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [("no escrow gives out more than came in", id.as_str())],
+            "{problems:?}"
+        );
     });
 }

@@ -231,14 +231,18 @@ fn a_refund_that_is_made_in_the_dashboard_because_ours_was_refused_is_not_made_a
         let (_, id) = world.captured().await;
         world.command(&id, "release", &json!({})).await;
         world.until(&id, "distributed").await;
-        let refusal = json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable"});
+        let refusal =
+            json!({"path": "/v1/refunds", "method": "POST", "kind": "error", "code": "charge_not_refundable"});
         world.fault(refusal).await;
         world.command(&id, "refund", &json!({"amount": 5_000})).await;
         testkit::eventually(SOON, || async {
             world.alerts(&format!("escrow_gave_up:{id}/refund")).await > 0
         })
         .await;
-        let charge = world.book(&id).await["captures"][0]["charge"].as_str().unwrap().to_owned();
+        let charge = world.book(&id).await["captures"][0]["charge"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let form = [("charge", charge.as_str()), ("amount", "5000")];
         world.stripe(Method::POST, "/v1/refunds", &form).await;
         world.carry().await;

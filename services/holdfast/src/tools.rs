@@ -23,7 +23,7 @@ pub(crate) fn read_database(r: &mut Reader<'_>) -> Option<SecretString> {
 
 /// Reads `AMQP_URL`.
 pub(crate) fn read_broker(r: &mut Reader<'_>) -> Option<BrokerConfig> {
-    let url = SecretString::from(r.required("AMQP_URL", shape::url(&["amqp", "amqps"]))?);
+    let url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url))?;
     Some(BrokerConfig::new(url.expose_secret(), NAME))
 }
 

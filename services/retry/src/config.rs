@@ -48,10 +48,10 @@ impl RunConfig {
             "DATABASE_URL",
             shape::url(&["postgres", "postgresql"]).and_then(openable),
         );
-        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let amqp = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url));
         Some(Self {
             database_url: database?,
-            amqp_url: amqp?.into(),
+            amqp_url: amqp?,
         })
     }
 }

@@ -28,7 +28,7 @@ pub struct IngestConfig {
 impl IngestConfig {
     /// Reads the variables of this module.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let amqp_url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]));
+        let amqp_url = r.required("AMQP_URL", shape::url(&["amqp", "amqps"]).and_then(bus::checked_url));
         let livemode = r.required("STRIPE_LIVEMODE", shape::boolean());
         let platform = r.required("STRIPE_WEBHOOK_SECRET", shape::webhook_secrets().and_then(prepare));
         let connect = r.optional(
@@ -38,7 +38,7 @@ impl IngestConfig {
         let tolerance = r.or("STRIPE_WEBHOOK_TOLERANCE_SECONDS", "300", shape::integer(1..=86_400));
         let max_body = r.or("WEBHOOK_MAX_BODY_BYTES", "1048576", shape::integer(1_024..=16_777_216));
         Some(Self {
-            amqp_url: amqp_url?.into(),
+            amqp_url: amqp_url?,
             livemode: livemode?,
             platform_secrets: platform?,
             connect_secrets: connect?,

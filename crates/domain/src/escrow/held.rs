@@ -343,9 +343,7 @@ impl Escrow {
     /// Whether a dispute was won: the money that it was about is there again.
     #[must_use]
     pub fn has_won_a_dispute(&self) -> bool {
-        self.disputes
-            .values()
-            .any(|dispute| dispute.stage == DisputeStage::Won)
+        self.disputes.values().any(|dispute| dispute.stage == DisputeStage::Won)
     }
 
     /// What our job on a task might just be doing, in minor units. One that was refused or given up did nothing.

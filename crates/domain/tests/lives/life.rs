@@ -191,7 +191,10 @@ impl Life {
         }
         let before = self.escrow.clone();
         self.take(&Input::Fact(fact), NOW)?;
-        if before.job_on(&Task::Refund).is_some_and(|(_, job)| job.standing != Standing::Open) {
+        if before
+            .job_on(&Task::Refund)
+            .is_some_and(|(_, job)| job.standing != Standing::Open)
+        {
             let more = self.escrow.refunded.total() - before.refunded.total();
             prop_assert!(
                 self.escrow.refund_due() <= (before.refund_due() - more).max(0),
@@ -253,7 +256,11 @@ impl Life {
         for (place, (recipient, target)) in it.recipients.iter().zip(it.targets()).enumerate() {
             prop_assert_eq!(recipient.net(), self.stripe.net_of(place));
             prop_assert!(recipient.net() <= target + recipient.written_off);
-            prop_assert!(recipient.written_off <= (recipient.net() - target).max(0), "no loss: {:?}", it);
+            prop_assert!(
+                recipient.written_off <= (recipient.net() - target).max(0),
+                "no loss: {:?}",
+                it
+            );
             if matches!(it.status, EscrowStatus::Distributed) {
                 prop_assert!(recipient.net() >= target);
             }
