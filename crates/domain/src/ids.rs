@@ -3,6 +3,8 @@
 //! An id is parsed once, at the edge, and is from then on known to be short, printable and free of characters that could break a
 //! log line, a header or a routing key. Stripe does not promise a format for its ids beyond "at most 255 characters", so the
 //! prefix (`sub_`, `cus_`) is not insisted on.
+//!
+//! A price may be a plan of the years before prices, whose id its owner chose, in whatever words: [`check_chosen`].
 
 use std::fmt;
 
@@ -18,6 +20,9 @@ pub enum InvalidId {
     /// A blank, control or non-ASCII character.
     #[error("has a character other than visible ASCII")]
     Character,
+    /// A control character, where blanks and letters of all kinds are allowed.
+    #[error("has a control character")]
+    Control,
 }
 
 /// The largest length of an id in bytes.
@@ -40,8 +45,31 @@ pub fn check(text: &str) -> Result<(), InvalidId> {
     Ok(())
 }
 
+/// Checks an id that a person chose at Stripe: a text of one line.
+///
+/// # Errors
+/// When it is empty, longer than [`MAX_ID_LENGTH`], or holds a control character.
+pub fn check_chosen(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > MAX_ID_LENGTH {
+        return Err(InvalidId::TooLong);
+    }
+    if text
+        .chars()
+        .any(|letter| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}'))
+    {
+        return Err(InvalidId::Control);
+    }
+    Ok(())
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
+        id!($(#[$doc])* $name, check);
+    };
+    ($(#[$doc:meta])* $name:ident, $check:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(String);
@@ -50,10 +78,10 @@ macro_rules! id {
             /// Takes a text that came from outside.
             ///
             /// # Errors
-            /// See [`check`].
+            #[doc = concat!("See [`", stringify!($check), "`].")]
             pub fn parse(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
-                check(&text)?;
+                $check(&text)?;
                 Ok(Self(text))
             }
 
@@ -104,8 +132,8 @@ id!(/// A Stripe invoice (`in_...`).
     InvoiceId);
 id!(/// A Stripe checkout session (`cs_...`).
     CheckoutSessionId);
-id!(/// A Stripe price (`price_...`).
-    PriceId);
+id!(/// A Stripe price (`price_...`), or a plan by the id that its owner gave it.
+    PriceId, check_chosen);
 id!(/// A Stripe charge (`ch_...` or `py_...`).
     ChargeId);
 id!(/// A Stripe refund (`re_...` or `pyr_...`).
@@ -135,6 +163,23 @@ mod tests {
         assert!(CustomerId::parse("a".repeat(255)).is_ok());
         for bad in ["a b", "a\nb", "a\0b", "caf\u{e9}"] {
             assert_eq!(CustomerId::parse(bad), Err(InvalidId::Character), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_price_is_called_what_its_owner_called_it() {
+        for chosen in [
+            "price_1MoBy5LkdIwHu7ix",
+            "Gold plan (\u{20ac})",
+            " caf\u{e9} ",
+            "\u{91d1}",
+        ] {
+            assert_eq!(PriceId::parse(chosen).map(PriceId::into_string), Ok(chosen.to_owned()));
+        }
+        assert_eq!(PriceId::parse(""), Err(InvalidId::Empty));
+        assert_eq!(PriceId::parse("\u{e9}".repeat(128)), Err(InvalidId::TooLong));
+        for bad in ["a\nb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
+            assert_eq!(PriceId::parse(bad), Err(InvalidId::Control), "{bad:?}");
         }
     }
 }

@@ -91,7 +91,8 @@ fn what_was_before_tells_absent_from_null_from_value() {
         trial_end: Change::Value(5),
         price: Change::Value(Price {
             id: "price_0".to_owned(),
-            currency: Some("usd".to_owned()),
+            // What it was charged in, and not the price's default currency.
+            currency: Some("eur".to_owned()),
         }),
         client_id: Change::Null,
         ..PreviousSubscription::default()
@@ -128,7 +129,8 @@ fn a_subscription_is_read_leniently() {
         })
     );
     let plain =
-        subscription(r#""items":{"data":[{"price":"price_2"}]},"currency":"eur","current_period_end":3"#).unwrap();
+        r#""items":{"data":[{"price":{"id":"price_2","currency":"usd"}}]},"currency":"eur","current_period_end":3"#;
+    let plain = subscription(plain).unwrap();
     assert_eq!(
         plain.price,
         Some(Price {

@@ -3,7 +3,7 @@
 use db::billing::registration::{Agreed, Registration};
 use domain::billing::contract::PaymentSource;
 use domain::billing::state::ClientState;
-use domain::ids;
+use domain::ids::{self, InvalidId};
 use domain::money::Currency;
 use serde_json::{Map, Value};
 use service_kit::fields::{FieldError, FieldErrors};
@@ -52,7 +52,7 @@ impl ClientRequest {
         let initial = wrong.take(text(fields, "state").and_then(|word| initial_state(word.as_deref())));
         let customer = wrong.take(text(fields, "stripe_customer_id"));
         let checkout_session = wrong.take(text(fields, "checkout_session_id"));
-        let price = wrong.take(text(fields, "contracted_price_id"));
+        let price = wrong.take(price(fields, "contracted_price_id"));
         let currency = wrong.take(text(fields, "contracted_currency").and_then(currency));
         let whole = || {
             Some(Self {
@@ -87,10 +87,23 @@ fn invalid(field: &str, why: impl std::fmt::Display) -> FieldError {
 }
 
 fn text(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, FieldError> {
+    text_of(fields, name, ids::check)
+}
+
+/// A price may be called anything.
+fn price(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, FieldError> {
+    text_of(fields, name, ids::check_chosen)
+}
+
+fn text_of(
+    fields: &Map<String, Value>,
+    name: &str,
+    check: fn(&str) -> Result<(), InvalidId>,
+) -> Result<Option<String>, FieldError> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => {
-            ids::check(text).map_err(|why| invalid(name, format_args!("{name} {why}")))?;
+            check(text).map_err(|why| invalid(name, format_args!("{name} {why}")))?;
             Ok(Some(text.clone()))
         }
         Some(_) => Err(invalid(name, format_args!("{name} has to be a text"))),

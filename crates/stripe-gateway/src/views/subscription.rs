@@ -48,7 +48,8 @@ pub struct Subscription {
 pub struct Price {
     /// `price_...`, or `plan_...` of old.
     pub id: String,
-    /// Lower-case ISO 4217; that of the subscription where the price has none.
+    /// Lower-case ISO 4217, in which it is charged: that of the subscription, since a price can have several, of which its own is only the
+    /// default; its own where the subscription does not say.
     pub currency: Option<String>,
 }
 
@@ -131,7 +132,9 @@ impl PreviousSubscription {
             Some(metadata) => metadata.change("client_id", Object::text)?,
             None => Change::Absent,
         };
-        let currency = now.price.as_ref().and_then(|price| price.currency.clone());
+        let currency = object
+            .text("currency")?
+            .or_else(|| now.price.as_ref().and_then(|price| price.currency.clone()));
         let price = first_price(&items, currency)?.filter(|price| Some(price) != now.price.as_ref());
         Ok(Self {
             customer: object.change("customer", Object::id)?,
@@ -170,7 +173,7 @@ fn price(item: &Object<'_>, currency: Option<String>) -> Result<Option<Price>, V
                 .map_or(Ok(None), |price| price.text("currency"))?;
             return Ok(Some(Price {
                 id,
-                currency: own.or(currency),
+                currency: currency.or(own),
             }));
         }
     }

@@ -244,7 +244,7 @@ fn an_invoice_whose_lines_do_not_say_activates_nobody_and_is_no_offence() {
             json!({"data": []}),
             json!({"data": [{"price": {"id": "price_2"}}], "has_more": true}),
             json!({"data": [{"price": {"id": "price_2"}}, {"price": 7}]}),
-            json!({"data": [{"price": "price 2"}]}),
+            json!({"data": [{"price": "price\n2"}]}),
             json!({"data": [{"price": "price_2", "subscription": "sub_of_nobody"}]}),
         ] {
             let payer = priced(&world, "unsaid").await;

@@ -69,6 +69,47 @@ fn another_price_or_currency_than_agreed_is_refused_and_told() {
     });
 }
 
+/// A price can be had in several currencies; what its object shows is the default one.
+#[test]
+fn the_currency_is_the_one_that_the_subscription_is_charged_in() {
+    in_own_world(Binding::FirstUse, async |world| {
+        for (charged, default, state) in [("eur", "usd", "ACTIVE"), ("usd", "eur", "TRIAL_PENDING")] {
+            let payer = Payer::new(charged);
+            let body = json!({"org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": payer.customer,
+                "contracted_price_id": "price_1", "contracted_currency": "eur"});
+            assert_eq!(world.put(&payer.client, &body).await.0, 201);
+            let event = payer.subscription("updated", T0, "active").with_object(json!({
+                "currency": charged, "items": {"data": [{"id": "si_1", "price": {"id": "price_1", "currency": default}}]},
+            }));
+            world.decide(&event).await;
+            assert_eq!(world.state(&payer.client).await, state, "charged in {charged}");
+        }
+    });
+}
+
+/// Plans of the years before prices are called what their owner called them.
+#[test]
+fn a_plan_with_a_name_of_its_owners_is_like_any_other() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let payer = Payer::new("named");
+        let plan = "Gold plan (\u{20ac})";
+        assert_eq!(world.put(&payer.client, &agreed(&payer, json!(plan))).await.0, 201);
+        let (status, body) = world.put(&payer.client, &agreed(&payer, json!("Gold\nplan"))).await;
+        assert_eq!((status, &body["field"]), (400, &json!("contracted_price_id")), "{body}");
+        world
+            .decide(&at_price(&payer.subscription("updated", T0, "active"), plan))
+            .await;
+        assert_eq!(world.state(&payer.client).await, "ACTIVE");
+        let shown = world.get(&format!("/api/clients/{}", payer.client)).await.1;
+        assert_eq!(shown["contracted_price_id"], plan, "{shown:#}");
+        let ended = payer.subscription("deleted", T0 + 10, "canceled");
+        world
+            .decide(&at_price(&ended, plan).with_object(json!({"canceled_at": T0 + 10, "ended_at": T0 + 10})))
+            .await;
+        assert_eq!(world.state(&payer.client).await, "CANCELED");
+    });
+}
+
 #[test]
 fn the_agreed_price_may_be_any_item_of_the_subscription() {
     in_own_world(Binding::FirstUse, async |world| {
