@@ -20,8 +20,8 @@
 //!   queues.
 //!
 //! Types that no queue is bound for go to `archive.events` through the alternate exchange `stripe.unrouted`.
-//! `checkout.events` exists without bindings until its service does, so that its events reach the archive instead of waiting
-//! for a consumer that is not there.
+//! `checkout.events` exists without bindings until its service does, and `escrow.events` until an escrow service has started for the
+//! first time, so that where there is none its events reach the archive instead of waiting for a consumer that is not there.
 
 mod declare;
 
@@ -301,7 +301,7 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Everything that Holdfast uses.
+    /// Everything that Holdfast uses, but for the types that go to escrow: [`Self::with_escrow`].
     #[must_use]
     pub fn holdfast() -> Self {
         let queues = [
@@ -319,17 +319,23 @@ impl Topology {
             .with_exchange(EVENTS, Routing::Topic)
             .with_exchange(ALERTS, Routing::Topic);
         let with_queues = queues.into_iter().map(QueueFamily::new).fold(base, Self::with_queue);
-        let with_billing = BILLING_PATTERNS.into_iter().fold(with_queues, |topology, pattern| {
-            topology.with_binding(STRIPE_EVENTS, pattern, BILLING_EVENTS)
-        });
-        ESCROW_PATTERNS
+        BILLING_PATTERNS
             .into_iter()
-            .fold(with_billing, |topology, pattern| {
-                topology.with_binding(STRIPE_EVENTS, pattern, ESCROW_EVENTS)
+            .fold(with_queues, |topology, pattern| {
+                topology.with_binding(STRIPE_EVENTS, pattern, BILLING_EVENTS)
             })
             .with_binding(STRIPE_UNROUTED, "", ARCHIVE_EVENTS)
             .with_binding(COMMANDS, ESCROW_COMMANDS, ESCROW_COMMANDS)
             .with_binding(ALERTS, "#", ALERTS_RAISE)
+    }
+
+    /// The same with the types that escrow decides on, which the escrow service alone declares. Bindings are durable: from its first
+    /// start on its queue takes them, whether it runs or not, until they are taken back ([`Self::unbind`]).
+    #[must_use]
+    pub fn with_escrow() -> Self {
+        ESCROW_PATTERNS.into_iter().fold(Self::holdfast(), |topology, pattern| {
+            topology.with_binding(STRIPE_EVENTS, pattern, ESCROW_EVENTS)
+        })
     }
 
     /// One queue family and nothing else, for a test or a tool.
@@ -429,11 +435,12 @@ mod tests {
     }
 
     #[test]
-    fn services_that_do_not_exist_yet_take_no_events() {
+    fn services_that_may_not_be_there_take_no_events() {
         let topology = Topology::holdfast();
-        let queue = CHECKOUT_EVENTS;
-        assert!(topology.family(queue).is_some());
-        assert!(topology.bindings.iter().all(|binding| binding.queue != queue));
+        for queue in [CHECKOUT_EVENTS, ESCROW_EVENTS] {
+            assert!(topology.family(queue).is_some());
+            assert!(topology.bindings.iter().all(|binding| binding.queue != queue));
+        }
     }
 
     #[test]

@@ -21,9 +21,13 @@ use testkit::{TestBroker, eventually};
 async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner() {
     let broker = TestBroker::create().await;
     let config = BrokerConfig::new(broker.amqp_url(), "bus-test");
-    let topology = Topology::holdfast();
+    let topology = Topology::with_escrow();
     topology.declare(&config).await.expect("declared");
     topology.declare(&config).await.expect("declared again");
+    Topology::holdfast()
+        .declare(&config)
+        .await
+        .expect("declared by those that are not escrow");
 
     let publisher = Publisher::start(PublisherConfig::new(config));
     publisher.wait_ready(PATIENCE).await.expect("connected");
@@ -94,6 +98,47 @@ async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner(
         .await
         .expect("routed");
     assert!(broker.take(topology::ESCROW_COMMANDS).await.is_some());
+}
+
+/// A queue that nobody reads would fill for ever, and the archive would miss what is in it.
+#[tokio::test]
+async fn without_escrow_its_types_go_to_the_archive_and_again_once_it_is_given_up() {
+    let broker = TestBroker::create().await;
+    let config = BrokerConfig::new(broker.amqp_url(), "bus-test");
+    let publisher = Publisher::start(PublisherConfig::new(config.clone()));
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    let reaches = async |id: &str, queue: &str| {
+        let key = "platform.payment_intent.succeeded";
+        publisher
+            .publish(message(topology::STRIPE_EVENTS, key, id))
+            .await
+            .expect("routed");
+        assert!(broker.take(queue).await.is_some(), "{id} is not in {queue}");
+    };
+    Topology::holdfast().declare(&config).await.expect("declared");
+    reaches("before", topology::ARCHIVE_EVENTS).await;
+    Topology::with_escrow().declare(&config).await.expect("declared");
+    reaches("bound", topology::ESCROW_EVENTS).await;
+    Topology::holdfast().declare(&config).await.expect("declared");
+    reaches("while escrow is away", topology::ESCROW_EVENTS).await;
+    let unbound = Topology::with_escrow();
+    unbound.unbind(&config, topology::ESCROW_EVENTS).await.expect("unbound");
+    reaches("after", topology::ARCHIVE_EVENTS).await;
+    unbound
+        .unbind(&config, topology::ESCROW_EVENTS)
+        .await
+        .expect("unbound already");
+    let key = "platform.charge.refunded";
+    publisher
+        .publish(message(topology::STRIPE_EVENTS, key, "of both"))
+        .await
+        .expect("routed");
+    assert!(broker.take(topology::BILLING_EVENTS).await.is_some());
+    assert_eq!(
+        broker.ready(topology::ARCHIVE_EVENTS).await,
+        Some(0),
+        "it has its row already"
+    );
 }
 
 #[tokio::test]

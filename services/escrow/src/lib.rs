@@ -159,7 +159,7 @@ impl Escrow {
         let database = open(&config.database_url)?;
         let broker = BrokerConfig::new(config.amqp_url.expose_secret(), NAME);
         let publisher = Publisher::start(PublisherConfig {
-            topology: Topology::holdfast(),
+            topology: Topology::with_escrow(),
             channels: 1,
             ..PublisherConfig::new(broker.clone())
         });

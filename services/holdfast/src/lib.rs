@@ -55,7 +55,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(&args),
         Command::Events(args) => events::run(args).await,
         Command::Parked(args) => parked::run(args).await,
-        Command::Queues(form) => queues::run(form).await,
+        Command::Queues(args) => queues::run(args).await,
         Command::Client(args) => client::run(args).await,
         Command::Alerts(args) => alerts::run(&args).await,
     }

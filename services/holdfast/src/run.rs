@@ -76,7 +76,11 @@ async fn check_topology(settings: &Settings) -> anyhow::Result<()> {
         return Ok(());
     };
     let broker = BrokerConfig::new(url.expose_secret(), "start");
-    match tokio::time::timeout(TOPOLOGY_LIMIT, Topology::holdfast().declare(&broker)).await {
+    let topology = match &settings.escrow {
+        Some(_) => Topology::with_escrow(),
+        None => Topology::holdfast(),
+    };
+    match tokio::time::timeout(TOPOLOGY_LIMIT, topology.declare(&broker)).await {
         Ok(Err(conflicts @ TopologyError::Conflicts(_))) => {
             Err(conflicts).context("the broker has exchanges or queues of these names with other arguments")
         }

@@ -95,7 +95,7 @@ impl World {
         testkit::install_tls_provider();
         let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
         let publisher = Publisher::start(PublisherConfig {
-            topology: bus::Topology::holdfast(),
+            topology: bus::Topology::with_escrow(),
             channels: 1,
             ..PublisherConfig::new(BrokerConfig::new(broker.amqp_url(), "test"))
         });
