@@ -75,6 +75,8 @@ kinds! {
     WebhookSignature => "webhook_signature", Warning;
     /// Deliveries that are too large, too slow, or signed and yet no event. Subject: endpoint and cause.
     WebhookMalformed => "webhook_malformed", Warning;
+    /// Events of the platform's own account come to the endpoint for connected accounts, or the other way round. Subject: the endpoint.
+    WebhookEndpoint => "webhook_endpoint", Warning;
     /// An event of the other mode (live or test) arrived. Subject: endpoint.
     LivemodeMismatch => "livemode_mismatch", Warning;
     /// Events come in an API version other than the newest known. Subject: the version.

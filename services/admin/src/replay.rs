@@ -1,6 +1,7 @@
 //! Publishing an event of the archive once more, as it was received.
 //!
-//! It goes where its type goes today, so that an event that nobody owned when it came reaches the service that owns it now.
+//! It goes where its type goes today, so that an event that nobody owned when it came reaches the service that owns it now. Whose event it
+//! is says its body: one that came to the endpoint of the other kind reaches the service that looks for it at its own.
 //! Consumers recognise it as known and decide again only where the stored status says that nothing was decided yet (`waiting`
 //! or `parked`); everything else is a repeat, which adds to a count. So a replay can be asked for at any time, by anybody who
 //! may, as often as they like.
@@ -11,6 +12,7 @@ use chrono::SecondsFormat;
 use db::events::{EventRow, find_event};
 use db::{Database, DbError};
 use service_kit::trace::TraceContext;
+use stripe_gateway::envelope;
 
 /// Header that marks a message as replayed.
 pub const REPLAY: &str = "x-holdfast-replay";
@@ -70,20 +72,32 @@ impl Replayer {
         let rows = found.ok_or(ReplayError::Unknown)?.rows;
         let with_body = |(row, payload): (EventRow, Option<String>)| payload.map(|payload| (row, payload));
         let (row, payload) = rows.into_iter().find_map(with_body).ok_or(ReplayError::Blanked)?;
+        let endpoint = endpoint_of(&payload).unwrap_or(&row.endpoint);
         let replayed = Replayed {
-            routing_key: format!("{}.{}", row.endpoint, row.kind),
+            routing_key: format!("{endpoint}.{}", row.kind),
             event_id: row.event_id.clone(),
             kind: row.kind.clone(),
         };
-        let message = message(row, payload, replayed.routing_key.clone());
+        let endpoint = endpoint.to_owned();
+        let message = message(row, payload, endpoint, replayed.routing_key.clone());
         self.publisher.publish(message).await.map_err(ReplayError::Publish)?;
         tracing::info!(event_id, routing_key = replayed.routing_key, "an event was replayed");
         Ok(replayed)
     }
 }
 
-/// The message as ingest made it, with a mark.
-fn message(row: EventRow, payload: String, routing_key: String) -> Outgoing {
+/// The endpoint that Stripe sends such an event to. The archive has nothing but events; what somebody has written there by hand goes by its
+/// row.
+fn endpoint_of(payload: &str) -> Option<&'static str> {
+    let envelope = envelope::peek(payload.as_bytes()).ok()?;
+    Some(match envelope.connected_account() {
+        Some(_) => "connect",
+        None => "platform",
+    })
+}
+
+/// The message as ingest makes it, with a mark.
+fn message(row: EventRow, payload: String, endpoint: String, routing_key: String) -> Outgoing {
     let mut table = Headers::new();
     table.set_bool(REPLAY, true);
     let received_at = row.received_at.to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -99,7 +113,7 @@ fn message(row: EventRow, payload: String, routing_key: String) -> Outgoing {
     if let Some(livemode) = row.livemode {
         table.set_bool(headers::LIVEMODE, livemode);
     }
-    table.set_str(headers::ENDPOINT, row.endpoint);
+    table.set_str(headers::ENDPOINT, endpoint);
     Outgoing {
         exchange: topology::STRIPE_EVENTS.into(),
         routing_key,

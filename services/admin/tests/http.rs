@@ -5,7 +5,7 @@ mod common;
 
 use common::{Rig, WAIT, snapshot, token};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use service_kit::auth::Role;
 use service_kit::openapi::check_answer;
 use testkit::TestDb;
@@ -220,6 +220,55 @@ async fn a_replay_goes_where_its_type_goes_today_as_it_was_received() {
     assert_eq!(
         (flag("x-livemode"), flag("x-holdfast-replay")),
         (Some(false), Some(true))
+    );
+    rig.stop().await;
+}
+
+/// Whose event it is says its body, and not the endpoint that it came to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_came_to_the_wrong_endpoint_reaches_its_owner() {
+    let rig = Rig::start().await;
+    rig.member("org_1", "alice", "admin").await;
+    let client = rig.db.superuser().await;
+    let insert = "INSERT INTO billing_events (stripe_event_id, consumer, created, type, endpoint, api_version, livemode, \
+                  received_at, status, outcome, payload) VALUES ($1, 'archive', to_timestamp(1763726400), $2, \
+                  $3, '2026-09-30.endive', false, '2026-11-21T12:00:00.123Z', 'decided', 'ignored', $4)";
+    let own = snapshot("evt_own", "invoice.paid", false);
+    let mut of_account: Value = serde_json::from_str(&snapshot("evt_theirs", "invoice.paid", false)).unwrap();
+    of_account["account"] = json!("acct_1");
+    client
+        .execute(insert, &[&"evt_own", &"invoice.paid", &"connect", &own])
+        .await
+        .unwrap();
+    client
+        .execute(
+            insert,
+            &[&"evt_theirs", &"invoice.paid", &"platform", &of_account.to_string()],
+        )
+        .await
+        .unwrap();
+    let alice = token("alice", Role::User);
+    let ready = || async { rig.call(Method::GET, "/readyz", None).await.status() == 200 };
+    testkit::eventually(WAIT, ready).await;
+    for (id, key) in [
+        ("evt_own", "platform.invoice.paid"),
+        ("evt_theirs", "connect.invoice.paid"),
+    ] {
+        let answer = rig
+            .call(Method::POST, &format!("/api/admin/events/{id}/replay"), Some(&alice))
+            .await;
+        assert_eq!(answer.status(), 202);
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["routing_key"], key, "{body}");
+    }
+    let message = rig.broker.take("billing.events").await.unwrap().delivery;
+    assert_eq!(message.data, own.as_bytes());
+    let headers = message.properties.headers().as_ref().unwrap().inner();
+    let endpoint = headers.get("x-endpoint").unwrap().as_long_string().unwrap().to_string();
+    assert_eq!(endpoint, "platform");
+    assert!(
+        rig.broker.take("billing.events").await.is_none(),
+        "the other is none of billing's"
     );
     rig.stop().await;
 }

@@ -19,7 +19,7 @@ use service_kit::log_budget::LogBudget;
 use service_kit::rate_limit::AddressLimit;
 use service_kit::request_id::RequestId;
 use service_kit::trace::TraceContext;
-use stripe_gateway::envelope;
+use stripe_gateway::envelope::{self, Envelope};
 use stripe_gateway::signature::{self, Secrets};
 
 use crate::api_versions::ApiVersions;
@@ -107,6 +107,9 @@ impl Receiver {
                 self.alerts
                     .raise(livemode_alert(endpoint, self.judge.livemode, envelope.livemode));
             }
+            if let Some(alert) = misdirected(endpoint, &envelope) {
+                self.alerts.raise(alert);
+            }
             if let Some(alert) = self.judge.versions.count(envelope.api_version.as_deref()) {
                 self.alerts.raise(alert);
             }
@@ -148,6 +151,25 @@ fn livemode_alert(endpoint: Endpoint, ours: bool, theirs: Option<bool>) -> Alert
     Alert::new(AlertKind::LivemodeMismatch, endpoint.as_str(), summary)
         .with("expected", if ours { "live" } else { "test" })
         .with("found", theirs)
+}
+
+/// Tells of an event that came to the endpoint of the other kind, where the services that own its type do not look for it. Events of
+/// API v2 may concern a connected account without naming it.
+fn misdirected(endpoint: Endpoint, envelope: &Envelope<'_>) -> Option<Alert> {
+    let of_account = envelope.connected_account().is_some();
+    let (whose, other) = match endpoint {
+        Endpoint::Platform if of_account => ("connected accounts", Endpoint::Connect),
+        Endpoint::Connect if !of_account && !envelope.kind.starts_with("v2.") => {
+            ("the platform's own account", Endpoint::Platform)
+        }
+        Endpoint::Platform | Endpoint::Connect => return None,
+    };
+    let summary = format!(
+        "Events of {whose} arrive at the {endpoint} endpoint, {}; they are kept, and belong to {}",
+        endpoint.path(),
+        other.path()
+    );
+    Some(Alert::new(AlertKind::WebhookEndpoint, endpoint.as_str(), summary).with("type", &envelope.kind))
 }
 
 #[cfg(test)]

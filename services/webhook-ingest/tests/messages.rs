@@ -198,6 +198,37 @@ async fn an_event_of_the_other_mode_is_answered_200_kept_and_alerted_on() {
 }
 
 #[tokio::test]
+async fn an_event_at_the_endpoint_of_the_other_kind_is_answered_200_kept_and_alerted_on() {
+    let broker = TestBroker::create().await;
+    let ingest = Ingest::start(&broker.amqp_url()).await;
+    let own = event("evt_own", "customer.updated");
+    let of_account = event_with("evt_c", "capability.updated", json!({"account": "acct_1"}));
+    let v2 = json!({
+        "id": "evt_v2", "object": "v2.core.event", "type": "v2.core.claim", "livemode": false, "created": "2026-10-01T12:00:00.000Z",
+    });
+    let v2 = serde_json::to_vec(&v2).unwrap();
+    for (path, secret, body) in [
+        (PLATFORM_PATH, PLATFORM, &own),
+        (CONNECT_PATH, CONNECT, &of_account),
+        (CONNECT_PATH, CONNECT, &v2),
+        (CONNECT_PATH, CONNECT, &own),
+        (PLATFORM_PATH, PLATFORM, &of_account),
+    ] {
+        assert_eq!(ingest.post_signed(path, secret, body).await.status, 200);
+        let message = taken(&broker, "archive.events").await;
+        assert_eq!(&message.data, body);
+    }
+    for (key, kind) in [
+        ("webhook_endpoint:connect", "customer.updated"),
+        ("webhook_endpoint:platform", "capability.updated"),
+    ] {
+        let alert: serde_json::Value = serde_json::from_slice(&taken(&broker, "alerts.raise").await.data).unwrap();
+        assert_eq!((&alert["key"], &alert["details"]["type"]), (&json!(key), &json!(kind)));
+    }
+    ingest.stop().await;
+}
+
+#[tokio::test]
 async fn another_api_version_is_counted_and_alerted_on_once() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;

@@ -70,6 +70,16 @@ impl Envelope<'_> {
     }
 }
 
+impl Envelope<'_> {
+    /// The connected account that the event is of; none where it is of the platform's own account. A thin event names it as its
+    /// context.
+    #[must_use]
+    pub fn connected_account(&self) -> Option<&str> {
+        let context = self.context.as_deref().filter(|_| self.form == Form::Thin);
+        self.account.as_deref().or(context)
+    }
+}
+
 /// The two forms of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {

@@ -240,10 +240,7 @@ fn by_envelope(envelope: &Envelope<'_>, endpoint: &str, livemode: bool) -> Optio
     if envelope.livemode != Some(livemode) {
         return Some(Reason::LivemodeMismatch);
     }
-    // A thin event of a connected account names it as its context.
-    let context = envelope.context.as_deref().filter(|_| envelope.form == Form::Thin);
-    let account = envelope.account.as_deref().or(context);
-    (endpoint == "connect" || account.is_some()).then_some(Reason::ConnectedAccount)
+    (endpoint == "connect" || envelope.connected_account().is_some()).then_some(Reason::ConnectedAccount)
 }
 
 fn content(body: &[u8], envelope: &Envelope<'_>, event: Result<EventView<'_>, ViewError>) -> Content {
