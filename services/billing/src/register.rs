@@ -9,7 +9,10 @@ use db::billing::owners::{client_name, customer_name, lock_names_in_txn, session
 use db::billing::registers::update_subscriptions_in_txn;
 use db::billing::registration::{Registered, Registration, register_client_in_txn};
 use db::billing::subscriptions::{SubscriptionRow, load_subscriptions_in_txn};
-use db::billing::waiting::{release_waiting_events_in_txn, reopen_rejections_in_txn, take_released_events_in_txn};
+use db::billing::waiting::{
+    release_waiting_events_in_txn, reopen_price_rejections_in_txn, reopen_source_rejections_in_txn,
+    take_released_events_in_txn,
+};
 use db::outbox::insert_outbox_in_txn;
 use db::{Database, DbError, TransactError, Transaction, in_txn};
 use domain::billing::contract::PaymentSource;
@@ -85,8 +88,11 @@ pub(crate) async fn register(
                         detail: "the client that was just registered is not there".to_owned(),
                     })?;
                 let mut changed = None;
+                if !is_new {
+                    reopen_source_rejections_in_txn(txn, &[registration.client]).await?;
+                }
                 if let Some(before) = before.filter(|before| agreed(before) != agreed(&client)) {
-                    reopen_rejections_in_txn(txn, registration.client).await?;
+                    reopen_price_rejections_in_txn(txn, registration.client).await?;
                     if client.payment_source == PaymentSource::Stripe {
                         changed = derive_again_in_txn(txn, &before, &mut client, now).await?;
                     }

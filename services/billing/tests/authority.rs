@@ -11,7 +11,7 @@ mod support;
 use domain::billing::authority::Binding;
 use serde_json::{Value, json};
 use support::events::{Payer, T0, naming};
-use support::{Event, SOON, World, in_own_world, in_shared_world};
+use support::{Event, SOON, World, in_own_world, in_shared_world, unique};
 use testkit::eventually;
 
 /// Registers a client of any payment source, without a customer.
@@ -400,5 +400,52 @@ fn a_client_that_comes_to_pay_by_stripe_gets_what_its_own_customer_was_refused_a
         let row = world.row(&claim.id).await;
         assert_eq!((row.status.as_str(), row.outcome.as_str()), ("decided", "rejected"));
         assert_eq!(world.client(&payer.client).await["stripe_customer_id"], payer.customer);
+    });
+}
+
+/// What was rejected while a client did not pay by Stripe is decided once it does and its customer is known, whichever our side says first.
+#[test]
+fn what_was_rejected_for_the_source_is_decided_when_the_customer_is_registered_after_the_source() {
+    in_own_world(Binding::RegisteredOnly, async |world| {
+        let put = async |client: &str, more: Value| {
+            let body = support::events::merge(json!({"org_id": "org_1", "payment_source": "STRIPE"}), more);
+            assert!(world.put(client, &body).await.0 < 300);
+        };
+        let unpaying = json!({"org_id": "org_1", "payment_source": "NONE"});
+        let named = |payer: &Payer| {
+            let metadata = json!({"metadata": {"client_id": payer.client}});
+            payer.subscription("updated", T0, "active").with_object(metadata)
+        };
+
+        let payer = Payer::new("later");
+        assert_eq!(world.put(&payer.client, &unpaying).await.0, 201);
+        assert_eq!(
+            world.decide(&named(&payer)).await.reason,
+            "payment_source_is_not_stripe"
+        );
+        put(&payer.client, json!({})).await;
+        assert_eq!(
+            world.state(&payer.client).await,
+            "TRIAL_PENDING",
+            "only metadata speak for it"
+        );
+        put(&payer.client, json!({"stripe_customer_id": payer.customer})).await;
+        eventually(SOON, || async { world.state(&payer.client).await == "ACTIVE" }).await;
+
+        // A registered session binds the customer, and the customer's rejected subscription comes with it.
+        let payer = Payer::new("session");
+        let session = unique("cs");
+        assert_eq!(world.put(&payer.client, &unpaying).await.0, 201);
+        assert_eq!(
+            world.decide(&named(&payer)).await.reason,
+            "payment_source_is_not_stripe"
+        );
+        let trial = payer
+            .checkout(T0, &session, Some(&payer.client))
+            .with_object(json!({"payment_status": "no_payment_required"}));
+        assert_eq!(world.decide(&trial).await.reason, "payment_source_is_not_stripe");
+        put(&payer.client, json!({})).await;
+        put(&payer.client, json!({"checkout_session_id": session})).await;
+        eventually(SOON, || async { world.state(&payer.client).await == "ACTIVE" }).await;
     });
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
+use domain::billing::contract::PaymentSource;
 use domain::billing::decision::Reason;
 use tokio_postgres::types::ToSql;
 
@@ -182,30 +183,48 @@ pub async fn leave_charge_alone_in_txn(txn: &Transaction<'_>, charge: &str, name
     execute(txn, "leave_charge_alone", sql, &[&name, &names, &reason]).await
 }
 
-/// Makes the events of a client wait again that its contract no longer speaks against: those rejected for their price, and those
-/// rejected because the client did not pay by Stripe, as far as they come by a customer that is registered for it, or by a charge of such a
-/// customer (what only its metadata brought stays rejected). Answers how many there were.
+/// Makes the events of a client wait again that were rejected for their price, which another one may be agreed to be now. Answers how many
+/// there were.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn reopen_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
+pub async fn reopen_price_rejections_in_txn(txn: &Transaction<'_>, client: &str) -> Result<u64, DbError> {
     let sql = "UPDATE billing_events AS e \
                SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2] \
-               FROM (SELECT DISTINCT event_id, created FROM billing_decisions AS r \
-                     WHERE client_id = $1 AND (reason = $3 OR (reason = $4 AND ( \
-                         EXISTS (SELECT 1 FROM billing_customers \
-                             WHERE client_id = $1 AND stripe_customer_id = r.details #>> '{found,customer}') \
-                         OR EXISTS (SELECT 1 FROM billing_charges \
-                             WHERE client_id = $1 AND stripe_charge_id = r.details #>> '{found,charge}'))))) AS d \
+               FROM (SELECT DISTINCT event_id, created FROM billing_decisions WHERE client_id = $1 AND reason = $3) AS d \
                WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
-                   AND e.reason IN ($3, $4) AND e.status = 'decided' AND e.payload IS NOT NULL";
-    let (price, source) = (
-        Reason::PriceNotContracted.as_str(),
-        Reason::PaymentSourceIsNotStripe.as_str(),
-    );
+                   AND e.reason = $3 AND e.status = 'decided' AND e.payload IS NOT NULL";
+    let reason = Reason::PriceNotContracted.as_str();
     let name = client_name(client);
     plan_by_index_in_txn(txn).await?;
-    execute(txn, "reopen_rejections", sql, &[&client, &name, &price, &source]).await
+    execute(txn, "reopen_price_rejections", sql, &[&client, &name, &reason]).await
+}
+
+/// Makes events wait again that were rejected because these clients did not pay by Stripe, once they do: as far as they come by a customer
+/// or a checkout session that belongs to their client, or by a charge of such a customer (what only its metadata brought stays rejected).
+/// It does not matter which comes first, the source or the customer. Answers how many there were.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn reopen_source_rejections_in_txn(txn: &Transaction<'_>, clients: &[&str]) -> Result<u64, DbError> {
+    let sql = "UPDATE billing_events AS e \
+               SET status = 'waiting', outcome = 'waiting', guard = 'authority', waiting_for = ARRAY[$2 || d.client_id] \
+               FROM (SELECT DISTINCT r.event_id, r.created, r.client_id FROM billing_decisions AS r \
+                     JOIN client_billing AS c ON c.client_id = r.client_id AND c.payment_source = $4 \
+                     WHERE r.client_id = ANY ($1) AND r.reason = $3 AND ( \
+                         EXISTS (SELECT 1 FROM billing_customers AS k WHERE k.client_id = r.client_id \
+                             AND k.stripe_customer_id = r.details #>> '{found,customer}') \
+                         OR EXISTS (SELECT 1 FROM billing_checkout_sessions AS s WHERE s.client_id = r.client_id \
+                             AND s.checkout_session_id = r.details #>> '{found,checkout_session}') \
+                         OR EXISTS (SELECT 1 FROM billing_charges AS h WHERE h.client_id = r.client_id \
+                             AND h.stripe_charge_id = r.details #>> '{found,charge}'))) AS d \
+               WHERE e.stripe_event_id = d.event_id AND e.created = d.created AND e.consumer = 'billing' \
+                   AND e.reason = $3 AND e.status = 'decided' AND e.payload IS NOT NULL";
+    let reason = Reason::PaymentSourceIsNotStripe.as_str();
+    let source = PaymentSource::Stripe.as_str();
+    plan_by_index_in_txn(txn).await?;
+    let params: [&(dyn ToSql + Sync); 4] = [&clients, &CLIENT_PREFIX, &reason, &source];
+    execute(txn, "reopen_source_rejections", sql, &params).await
 }
 
 impl WaitingEvent {

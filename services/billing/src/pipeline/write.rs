@@ -6,10 +6,13 @@ use db::billing::charges::{upsert_charges_in_txn, upsert_disputes_in_txn, upsert
 use db::billing::clients::{ClientRow, update_clients_in_txn};
 use db::billing::decisions::{NewDecision, insert_decisions_in_txn};
 use db::billing::inbox::{DecidedEvent, EventKey, count_repeats_in_txn, insert_events_in_txn, update_events_in_txn};
-use db::billing::owners::{bind_customers_in_txn, charge_name, customer_name};
+use db::billing::owners::{bind_customers_in_txn, charge_name, client_name, customer_name};
 use db::billing::registers::{update_subscriptions_in_txn, upsert_subscriptions_in_txn};
 use db::billing::subscriptions::{SubscriptionRow, upsert_payments_in_txn};
-use db::billing::waiting::{leave_charge_alone_in_txn, release_waiting_events_in_txn, take_released_events_in_txn};
+use db::billing::waiting::{
+    leave_charge_alone_in_txn, release_waiting_events_in_txn, reopen_source_rejections_in_txn,
+    take_released_events_in_txn,
+};
 use db::outbox::insert_outbox_in_txn;
 use db::{DbError, TransactError as _, Transaction};
 use domain::billing::decision::Guard;
@@ -44,8 +47,14 @@ pub(super) async fn write(
     )
     .into();
     cause(done)?;
+    let clients: Vec<&str> = judge.bindings.iter().map(|binding| binding.client.as_str()).collect();
+    let mut reopened = Vec::new();
+    if !clients.is_empty() && reopen_source_rejections_in_txn(txn, &clients).await? > 0 {
+        reopened.extend(clients.into_iter().map(client_name));
+    }
     let bound = judge.bindings.iter().map(|binding| customer_name(&binding.customer));
     let became_known: Vec<String> = bound
+        .chain(reopened)
         .chain(judge.charges.new.iter().map(|id| charge_name(id)))
         .collect();
     if !became_known.is_empty() {
