@@ -56,6 +56,7 @@ migrations! {
     14 "0014_news",
     15 "0015_billed_otherwise",
     16 "0016_canceled_recipients",
+    17 "0017_by_the_invoice",
 }
 
 /// How many months of partitions are kept ahead.

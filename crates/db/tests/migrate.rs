@@ -147,6 +147,41 @@ async fn recipients_of_what_was_canceled_long_ago_wait_for_nothing() {
     );
 }
 
+/// As a version before 0017 has left them: by the time of the attempt.
+#[tokio::test]
+async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_before() {
+    const DAY: i64 = 86_400;
+    let test = TestDb::create().await;
+    let admin = test.superuser().await;
+    let old = "BEGIN;
+        INSERT INTO organizations (id) VALUES ('org_1');
+        INSERT INTO client_billing (client_id, org_id, payment_source, initial_state, state)
+            VALUES ('c', 'org_1', 'STRIPE', 'TRIAL_PENDING', 'TRIAL_PENDING');
+        INSERT INTO billing_subscriptions (stripe_subscription_id, client_id, org_id, stripe_customer_id, first_paid_at, last_paid_at,
+                                           last_failed_at)
+            VALUES ('sub_behind', 'c', 'org_1', 'cus_1', 86400000, 87264000, 88128000),
+                   ('sub_never', 'c', 'org_1', 'cus_1', NULL, NULL, 88128000),
+                   ('sub_paid', 'c', 'org_1', 'cus_1', 86400000, 87264000, NULL);
+        DELETE FROM schema_migrations WHERE version = 17;
+        COMMIT;";
+    admin.batch_execute(old).await.unwrap();
+    let report = db::migrate(&test.url().into()).await.unwrap();
+    assert_eq!(report.applied, ["0017_by_the_invoice"]);
+    let sql = "SELECT stripe_subscription_id, first_paid_at, last_paid_at, last_failed_at FROM billing_subscriptions ORDER BY 1";
+    let rows = admin.query(sql, &[]).await.unwrap();
+    let day = |row: &tokio_postgres::Row, column: usize| row.get::<_, Option<i64>>(column).map(|at| at / DAY);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (row.get::<_, String>(0), [day(row, 1), day(row, 2), day(row, 3)]))
+        .collect();
+    let expected = [
+        ("sub_behind", [Some(950), Some(950), Some(960)]),
+        ("sub_never", [None, None, Some(960)]),
+        ("sub_paid", [Some(1_000), Some(1_010), None]),
+    ];
+    assert_eq!(rows, expected.map(|(id, days)| (id.to_owned(), days)));
+}
+
 #[tokio::test]
 async fn a_role_that_row_level_security_would_blind_is_refused() {
     let test = TestDb::create().await;

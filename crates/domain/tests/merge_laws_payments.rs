@@ -14,33 +14,34 @@ use domain::time::UnixSeconds;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What an invoice says: whether it was paid, when, and which prices its lines name.
-type Told = (bool, i64, BTreeSet<&'static str>);
+/// What an invoice says: whether it was paid, when it was made, how much later that was told, and which prices its lines name.
+type Told = (bool, i64, i64, BTreeSet<&'static str>);
 
 /// The one that is agreed, where one is.
 const AGREED: &str = "price_1";
 
 fn told() -> impl Strategy<Value = Vec<Told>> {
     let prices = proptest::collection::btree_set(select(vec![AGREED, "price_2", "price_3"]), 0..3);
-    proptest::collection::vec((any::<bool>(), 1_i64..5, prices), 0..6)
+    proptest::collection::vec((any::<bool>(), 1_i64..5, 0_i64..4, prices), 0..6)
 }
 
 fn price(id: &str) -> PriceId {
     PriceId::parse(id).expect("an id")
 }
 
-fn fact((paid, at, prices): &Told) -> Fact {
+fn fact((paid, made, later, prices): &Told) -> Fact {
     let payment = Payment {
         act: Act::Invoice {
-            invoice: InvoiceId::parse(format!("in_{at}")).expect("an id"),
+            invoice: InvoiceId::parse(format!("in_{made}")).expect("an id"),
             first: false,
         },
+        made_at: Some(UnixSeconds(*made)),
         amount: Some(Money::new(1, Currency::EUR)),
         prices: prices.iter().map(|id| price(id)).collect(),
     };
     Fact {
         subscription: SubscriptionId::parse("sub_1").expect("an id"),
-        at: UnixSeconds(*at),
+        at: UnixSeconds(*made + *later),
         kind: if *paid {
             FactKind::Paid(payment)
         } else {
@@ -106,11 +107,11 @@ proptest! {
     /// Who ever paid for the agreed price by name is heard, and pays where the last of what may be for it was paid, and the last of all.
     #[test]
     fn payments_at_any_price_stand_for_the_list_of_what_happened(told in told()) {
-        let has_paid = told.iter().any(|(paid, _, prices)| *paid && prices.contains(AGREED));
+        let has_paid = told.iter().any(|(paid, _, _, prices)| *paid && prices.contains(AGREED));
         let pays = |counts: &dyn Fn(&BTreeSet<&str>) -> bool| {
             let last = |succeeded: bool| {
-                let those = told.iter().filter(|(paid, _, prices)| *paid == succeeded && counts(prices));
-                those.map(|(_, at, _)| *at).max()
+                let those = told.iter().filter(|(paid, _, _, prices)| *paid == succeeded && counts(prices));
+                those.map(|(_, made, ..)| *made).max()
             };
             last(true) >= last(false)
         };

@@ -86,9 +86,21 @@ fn explanation() -> Schema {
         ("current_period_end", Always, maybe_time()),
         ("price", Always, maybe_text()),
         ("undecided", Always, Schema::boolean()),
-        ("first_paid_at", Always, maybe_time()),
-        ("last_paid_at", Always, maybe_time()),
-        ("last_failed_at", Always, maybe_time()),
+        (
+            "first_paid_at",
+            Always,
+            maybe_time().note("When the first invoice that was paid was made."),
+        ),
+        (
+            "last_paid_at",
+            Always,
+            maybe_time().note("When the last invoice that was paid was made."),
+        ),
+        (
+            "last_failed_at",
+            Always,
+            maybe_time().note("When the last invoice that failed was made."),
+        ),
     ]);
     let payment = Schema::object([
         ("id", Always, Schema::text()),

@@ -62,11 +62,11 @@ pub struct SubscriptionWord {
     pub price: Option<String>,
     /// Several snapshots of one second differ, and it is still to be read from Stripe.
     pub undecided: bool,
-    /// The first payment.
+    /// When the first invoice that was paid was made.
     pub first_paid_at: Option<DateTime<Utc>>,
-    /// The last payment.
+    /// When the last invoice that was paid was made.
     pub last_paid_at: Option<DateTime<Utc>>,
-    /// The last failure.
+    /// When the last invoice that failed was made.
     pub last_failed_at: Option<DateTime<Utc>>,
 }
 

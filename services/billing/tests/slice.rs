@@ -278,3 +278,41 @@ fn a_client_that_was_canceled_comes_back_by_another_subscription() {
         assert_eq!(client["stripe_subscription_id"], next.subscription.as_str());
     });
 }
+
+/// Stripe tries an invoice again for weeks. Where payments are all that is heard, the newest invoice says how the client stands, as it does for
+/// the subscription's own status.
+#[test]
+fn an_older_invoice_that_is_tried_again_changes_nothing_for_who_is_known_by_payments() {
+    const MONTH: i64 = 30 * 86_400;
+    in_shared_world(async |world| {
+        let payer = Payer::new("retried");
+        world.register(&payer.client, Some(&payer.customer)).await;
+        let bill = |number: i64, kind: &str, at: i64| {
+            let made = T0 + number * MONTH;
+            payer
+                .invoice(kind, made + at, &format!("in_{}_{number}", payer.client))
+                .with_object(json!({"created": made}))
+        };
+        let states = [
+            (bill(0, "paid", 60), "ACTIVE"),
+            (bill(1, "payment_failed", 60), "PAST_DUE"),
+            (bill(2, "paid", 60), "ACTIVE"),
+            // The last attempt at the one before.
+            (bill(1, "payment_failed", MONTH + 3 * 86_400), "ACTIVE"),
+            (bill(3, "payment_failed", 60), "PAST_DUE"),
+            (bill(1, "paid", 3 * MONTH), "PAST_DUE"),
+            (bill(3, "payment_failed", 86_400), "PAST_DUE"),
+            (bill(3, "paid", 2 * 86_400), "ACTIVE"),
+        ];
+        for (event, state) in states {
+            world.decide(&event).await;
+            assert_eq!(world.state(&payer.client).await, state, "{event:?}");
+        }
+        let timeline = world.timeline(&payer.client).await;
+        let again = timeline
+            .iter()
+            .filter(|decided| decided.short().starts_with("semantic_duplicate/intent"))
+            .count();
+        assert_eq!(again, 2, "that the last one that failed fails again says nothing new");
+    });
+}

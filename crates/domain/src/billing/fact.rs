@@ -42,6 +42,9 @@ pub enum FactKind {
 pub struct Payment {
     /// Which object stands for it.
     pub act: Act,
+    /// When its invoice, or its checkout session, was made; none where that is not shown, then the fact's own time stands for it. Of several
+    /// invoices the newest says how its subscription stands: Stripe tries an older one again for weeks.
+    pub made_at: Option<UnixSeconds>,
     /// How much; zero for trials and full discounts.
     pub amount: Option<Money>,
     /// The prices that its invoice names (BIL-13). None for a checkout, and for an invoice whose lines do not say: then it bears no price out,
@@ -50,6 +53,12 @@ pub struct Payment {
 }
 
 impl Payment {
+    /// The second for which it speaks, told by a fact of `at`: no invoice is made after what is told of it.
+    #[must_use]
+    pub fn speaks_for(&self, at: UnixSeconds) -> UnixSeconds {
+        self.made_at.map_or(at, |made| made.min(at))
+    }
+
     /// By what it was billed.
     #[must_use]
     pub fn billed(&self) -> Billed {

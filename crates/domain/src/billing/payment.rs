@@ -1,6 +1,9 @@
 //! What is known of the payments for one subscription, for as long as no snapshot of it has been seen.
 //!
-//! First and last payment and last failure are a minimum and two maxima, so the order in which they arrive does not matter.
+//! First and last payment and last failure are a minimum and two maxima, so the order in which they arrive does not matter. Their time is
+//! that of the invoice and not of the attempt: Stripe tries an invoice again for weeks, beside the next one, and a subscription stands as
+//! its newest invoice does. So an old invoice that fails once more takes nobody down who has paid a newer one, and one that is paid at
+//! last takes nobody up who has not.
 
 use std::collections::BTreeSet;
 
@@ -20,9 +23,9 @@ pub struct Billed {
 /// Evidence that a subscription is paid for. Zero amounts are none: a trial's first invoice is "paid" too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Evidence {
-    /// The first and the last payment.
+    /// When the first and the last invoice that was paid were made.
     paid: Option<(UnixSeconds, UnixSeconds)>,
-    /// The last failed payment.
+    /// When the last invoice that failed was made.
     failed: Option<UnixSeconds>,
 }
 
@@ -31,14 +34,14 @@ pub struct Evidence {
 pub enum Standing {
     /// Nothing was ever paid.
     NeverPaid,
-    /// The last that is known is a payment.
+    /// The newest invoice that is known of was paid.
     Paid {
-        /// The first payment.
+        /// When the first one that was paid was made.
         since: UnixSeconds,
     },
-    /// A payment failed after the last one that succeeded.
+    /// An invoice failed that is newer than the last one that was paid.
     Behind {
-        /// The first payment.
+        /// When the first one that was paid was made.
         since: UnixSeconds,
     },
 }
@@ -51,7 +54,7 @@ impl Evidence {
         Self { paid, failed }
     }
 
-    /// One payment.
+    /// One payment, of an invoice that was made then.
     #[must_use]
     pub const fn of_payment(at: UnixSeconds) -> Self {
         Self {
@@ -60,7 +63,7 @@ impl Evidence {
         }
     }
 
-    /// One failure.
+    /// One failure, of an invoice that was made then.
     #[must_use]
     pub const fn of_failure(at: UnixSeconds) -> Self {
         Self {
@@ -69,19 +72,19 @@ impl Evidence {
         }
     }
 
-    /// The first payment.
+    /// When the first invoice that was paid was made.
     #[must_use]
     pub fn first_paid(&self) -> Option<UnixSeconds> {
         self.paid.map(|(first, _)| first)
     }
 
-    /// The last payment.
+    /// When the last invoice that was paid was made.
     #[must_use]
     pub fn last_paid(&self) -> Option<UnixSeconds> {
         self.paid.map(|(_, last)| last)
     }
 
-    /// The last failure.
+    /// When the last invoice that failed was made.
     #[must_use]
     pub const fn last_failed(&self) -> Option<UnixSeconds> {
         self.failed
@@ -102,7 +105,7 @@ impl Evidence {
         }
     }
 
-    /// What it comes to. A payment and a failure of the same second count as paid: of the two, only the payment is final.
+    /// What it comes to. An invoice that failed and was paid is paid: of the two, only the payment is final.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match (self.paid, self.failed) {

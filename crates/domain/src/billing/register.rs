@@ -169,13 +169,14 @@ impl Subscription {
         }
     }
 
-    /// Two events about a failure in one second are one failure: Stripe has ids for both and means the same.
+    /// That the newest invoice fails again says nothing new, be it an event of the same second with another id or the next attempt.
     fn merge_failure(&mut self, payment: &Payment, at: UnixSeconds, price: Price) -> Taken {
+        let made = payment.speaks_for(at);
         let evidence = self.evidence_of(payment, price);
-        if evidence.last_failed() == Some(at) {
+        if evidence.last_failed() == Some(made) {
             return Taken::Repeat(Reason::ActKnown);
         }
-        *evidence = evidence.merge(Evidence::of_failure(at));
+        *evidence = evidence.merge(Evidence::of_failure(made));
         Taken::New
     }
 
@@ -184,7 +185,7 @@ impl Subscription {
             return Taken::Nothing(Reason::ZeroAmount);
         }
         let evidence = self.evidence_of(payment, price);
-        *evidence = evidence.merge(Evidence::of_payment(at));
+        *evidence = evidence.merge(Evidence::of_payment(payment.speaks_for(at)));
         self.paid_as_agreed |= price == Price::Agreed && !payment.prices.is_empty();
         let known = self.acts.iter().any(|known| known.is_same_as(&payment.act, at));
         self.acts.push(KnownAct {

@@ -84,6 +84,7 @@ fn checkout(subscription: &str, at: i64, invoice: Option<&str>) -> Fact {
         at,
         FactKind::Paid(Payment {
             act,
+            made_at: None,
             amount: euros(1_900),
             prices: BTreeSet::new(),
         }),
@@ -98,6 +99,7 @@ fn bill(id: &str, first: bool, amount: Option<Money>) -> Payment {
     let invoice = InvoiceId::parse(id).expect("an id");
     Payment {
         act: Act::Invoice { invoice, first },
+        made_at: None,
         amount,
         prices: BTreeSet::new(),
     }

@@ -2,7 +2,7 @@
 
 use super::charging::Charge;
 use super::moves::{CENTS, MONTH, moves};
-use super::{Checkout, Life, Paid, Stripe, Sub, Told, Word};
+use super::{Checkout, Invoice, Life, Paid, Stripe, Sub, Told, Try, Word};
 
 moves! {
     /// What becomes of invoices.
@@ -15,6 +15,10 @@ moves! {
         Renew,
         RenewForNothing,
         FailRenewal,
+        FailNextRenewal,
+        RenewWhileBehind,
+        OlderIsPaid,
+        OlderFailsAgain,
         Recover,
         RecoverOutOfBand,
         RecoverAndRenewAtOnce,
@@ -33,7 +37,10 @@ impl Stripe {
             Bill::SettleFirst => {
                 let id = self.newest_that(is(Life::Incomplete))?;
                 self.change(id, |sub| sub.life = Life::Active);
-                self.pay(id, true, CENTS, Paid::Charged);
+                match self.money[id].open.last().copied() {
+                    Some(first) => self.settle(id, first, CENTS, Paid::Charged),
+                    None => drop(self.pay(id, true, CENTS, Paid::Charged)),
+                }
             }
             Bill::FailFirst => {
                 let id = self.newest_that(is(Life::Incomplete))?;
@@ -55,7 +62,37 @@ impl Stripe {
                 self.later();
                 self.change(id, |sub| sub.period_end += MONTH);
                 self.change(id, |sub| sub.life = Life::PastDue);
-                self.fail(id, false);
+                self.fail_new(id, false);
+            }
+            // The next period's invoice, while the one before is not paid.
+            Bill::FailNextRenewal => {
+                let id = self.newest_that(is(Life::PastDue))?;
+                self.later();
+                self.change(id, |sub| sub.period_end += MONTH);
+                self.fail_new(id, false);
+            }
+            Bill::RenewWhileBehind => {
+                let id = self.newest_that(is(Life::PastDue))?;
+                self.later();
+                self.change(id, |sub| sub.period_end += MONTH);
+                let invoice = self.invoice(id, false);
+                self.settle(id, invoice, CENTS, Paid::Charged);
+                self.change(id, |sub| sub.life = Life::Active);
+            }
+            // Stripe tries for weeks: an invoice that a newer one has followed says nothing of the subscription any more.
+            Bill::OlderIsPaid | Bill::OlderFailsAgain => {
+                let id = self.newest_that(Sub::is_live)?;
+                let (open, life) = (&self.money[id].open, self.subs[id].life);
+                let newest = open.last().filter(|_| life != Life::Active);
+                let older = *open
+                    .first()
+                    .filter(|first| newest.is_none_or(|newest| first.made < newest.made))?;
+                self.later();
+                if made == Bill::OlderIsPaid {
+                    self.settle(id, older, CENTS, Paid::Charged);
+                } else {
+                    self.fall_behind(id, older);
+                }
             }
             Bill::Recover | Bill::RecoverOutOfBand => {
                 let id = self.newest_that(|sub| matches!(sub.life, Life::PastDue | Life::Unpaid))?;
@@ -64,12 +101,12 @@ impl Stripe {
                 } else {
                     Paid::OutOfBand
                 };
-                self.pay(id, false, CENTS, how);
+                self.pay_open(id, how);
                 self.change(id, |sub| sub.life = Life::Active);
             }
             Bill::RecoverAndRenewAtOnce => {
                 let id = self.newest_that(is(Life::PastDue))?;
-                self.pay(id, false, CENTS, Paid::Charged);
+                self.pay_open(id, Paid::Charged);
                 self.change(id, |sub| sub.life = Life::Active);
                 self.change(id, |sub| sub.period_end += MONTH);
             }
@@ -88,7 +125,8 @@ impl Stripe {
             Bill::UpdateFails => {
                 let id = self.newest_that(is(Life::Active))?;
                 self.later();
-                self.fail(id, false);
+                let invoice = self.invoice(id, false);
+                self.say_failed(id, invoice);
                 self.say(id, Word::Told(Told::UpdateExpired));
             }
             Bill::OneOff => {
@@ -108,63 +146,95 @@ impl Stripe {
 
     fn debit(&mut self, arrives: bool) -> Option<()> {
         let id = self.newest_that(|sub| sub.life == Life::Active)?;
-        let (invoice, price) = self.money[id].on_its_way?;
+        let invoice = self.money[id].on_its_way?;
         self.later();
         self.money[id].on_its_way = None;
         let how = if arrives {
-            self.settle(id, (invoice, price), true, CENTS, Paid::Charged);
+            self.settle(id, invoice, CENTS, Paid::Charged);
             Checkout::PaidLater
         } else {
             self.change(id, |sub| sub.life = Life::PastDue);
-            self.fall_behind(id, (invoice, price), true);
+            self.fall_behind(id, invoice);
             Checkout::NeverPaid
         };
         self.check_out(id, invoice, how);
         Some(())
     }
 
-    pub(super) fn pay(&mut self, sub: usize, first: bool, cents: i64, how: Paid) -> usize {
-        self.invoices += 1;
-        let invoice = self.invoices;
-        self.settle(sub, (invoice, self.named(sub)), first, cents, how);
+    /// A new invoice is paid.
+    pub(super) fn pay(&mut self, sub: usize, first: bool, cents: i64, how: Paid) -> Invoice {
+        let invoice = self.invoice(sub, first);
+        self.settle(sub, invoice, cents, how);
         invoice
     }
 
-    fn settle(&mut self, sub: usize, (invoice, price): (usize, Option<u8>), first: bool, cents: i64, how: Paid) {
-        let paid = |how| Word::Paid {
-            invoice,
-            first,
-            cents,
-            how,
-            price,
-        };
+    /// The newest invoice that is open is paid, or a new one where none is.
+    fn pay_open(&mut self, sub: usize, how: Paid) {
+        let open = self.money[sub].open.last().copied();
+        let invoice = open.unwrap_or_else(|| self.invoice(sub, false));
+        self.settle(sub, invoice, CENTS, how);
+    }
+
+    fn settle(&mut self, sub: usize, invoice: Invoice, cents: i64, how: Paid) {
+        let paid = |how| Word::Paid { invoice, cents, how };
         self.say(sub, paid(how));
         if self.setting.both_words && how == Paid::Charged {
             self.say(sub, paid(Paid::Succeeded));
         }
+        self.money[sub].open.retain(|open| open.number != invoice.number);
         if cents > 0 {
-            self.tries(sub, price, true);
+            self.tries(sub, invoice, true);
             if how == Paid::Charged {
                 self.charges.push(Charge::new(sub, self.now));
             }
         }
     }
 
+    /// The newest invoice that is open fails again, or a new one where none is.
     pub(super) fn fail(&mut self, sub: usize, first: bool) {
-        self.invoices += 1;
-        self.fall_behind(sub, (self.invoices, self.named(sub)), first);
+        match self.money[sub].open.last().copied() {
+            Some(open) => self.fall_behind(sub, open),
+            None => self.fail_new(sub, first),
+        }
     }
 
-    fn fall_behind(&mut self, sub: usize, (invoice, price): (usize, Option<u8>), first: bool) {
-        self.say(sub, Word::Failed { invoice, first, price });
-        self.tries(sub, price, false);
+    /// A new invoice fails.
+    pub(super) fn fail_new(&mut self, sub: usize, first: bool) {
+        let invoice = self.invoice(sub, first);
+        self.fall_behind(sub, invoice);
+    }
+
+    /// An invoice fails and will be tried again.
+    fn fall_behind(&mut self, sub: usize, invoice: Invoice) {
+        self.say_failed(sub, invoice);
+        let open = &mut self.money[sub].open;
+        if open.iter().all(|known| known.number != invoice.number) {
+            open.push(invoice);
+            open.sort_by_key(|open| (open.made, open.number));
+        }
+    }
+
+    fn say_failed(&mut self, sub: usize, invoice: Invoice) {
+        self.say(sub, Word::Failed { invoice });
+        self.tries(sub, invoice, false);
+    }
+
+    fn tries(&mut self, sub: usize, invoice: Invoice, succeeds: bool) {
+        self.money[sub].tries.push(Try {
+            made: invoice.made,
+            price: invoice.price,
+            succeeds,
+        });
     }
 
     /// A checkout never tells its price.
-    pub(super) fn check_out(&mut self, sub: usize, invoice: usize, how: Checkout) {
+    pub(super) fn check_out(&mut self, sub: usize, invoice: Invoice, how: Checkout) {
         self.say(sub, Word::Checkout { invoice, how });
         match how {
-            Checkout::Paid | Checkout::PaidLater => self.tries(sub, None, true),
+            Checkout::Paid | Checkout::PaidLater => {
+                let unnamed = Invoice { price: None, ..invoice };
+                self.tries(sub, unnamed, true);
+            }
             Checkout::Unpaid | Checkout::NeverPaid => {}
         }
     }

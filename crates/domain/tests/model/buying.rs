@@ -111,9 +111,8 @@ impl Stripe {
     /// The subscription is active at once and the money comes days later, or does not.
     fn buy_by_debit(&mut self) {
         let id = self.begin(Life::Active, 1, None);
-        self.invoices += 1;
-        let invoice = self.invoices;
-        self.money[id].on_its_way = Some((invoice, self.named(id)));
+        let invoice = self.invoice(id, true);
+        self.money[id].on_its_way = Some(invoice);
         self.check_out(id, invoice, Checkout::Unpaid);
     }
 }

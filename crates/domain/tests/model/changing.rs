@@ -104,7 +104,7 @@ impl Stripe {
                     sub.life = Life::Active;
                     sub.period_end += MONTH;
                 });
-                self.fail(id, false);
+                self.fail_new(id, false);
                 self.change(id, |sub| sub.life = Life::PastDue);
             }
             Change::ExtendTrial => self.change(id, |sub| {
@@ -137,7 +137,7 @@ impl Stripe {
         self.now += apart;
         if made == Change::PriceUnpaid {
             self.later();
-            self.fail(id, false);
+            self.fail_new(id, false);
             self.change(id, |sub| sub.life = Life::PastDue);
         }
         Some(())

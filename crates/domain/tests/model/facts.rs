@@ -16,7 +16,7 @@ use domain::time::UnixSeconds;
 
 use super::charging::{DisputeLife, RefundLife};
 use super::moves::CENTS;
-use super::{Checkout, Event, Life, Setting, Sub, Word};
+use super::{Checkout, Event, Invoice, Life, Setting, Sub, Word};
 
 /// What an event says to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,13 +85,14 @@ pub fn said(event: &Event) -> Said {
             },
         )
     };
-    let by_invoice = |invoice: &usize, first: &bool, cents, named: &Option<u8>| Payment {
+    let by_invoice = |invoice: &Invoice, cents| Payment {
         act: Act::Invoice {
-            invoice: invoice_id(*invoice),
-            first: *first,
+            invoice: invoice_id(invoice.number),
+            first: invoice.first,
         },
+        made_at: Some(UnixSeconds(invoice.made)),
         amount: euros(cents),
-        prices: named.iter().copied().map(price).collect(),
+        prices: invoice.price.iter().copied().map(price).collect(),
     };
     match &event.word {
         Word::Created => shows(Rank::Created, Before::default()),
@@ -102,16 +103,8 @@ pub fn said(event: &Event) -> Said {
             Checkout::Paid | Checkout::PaidLater => of_subscription(event, FactKind::Paid(by_checkout(*invoice))),
             Checkout::Unpaid | Checkout::NeverPaid => Said::Nothing,
         },
-        Word::Paid {
-            invoice,
-            first,
-            cents,
-            price,
-            ..
-        } => of_subscription(event, FactKind::Paid(by_invoice(invoice, first, *cents, price))),
-        Word::Failed { invoice, first, price } => {
-            of_subscription(event, FactKind::Failed(by_invoice(invoice, first, CENTS, price)))
-        }
+        Word::Paid { invoice, cents, .. } => of_subscription(event, FactKind::Paid(by_invoice(invoice, *cents))),
+        Word::Failed { invoice } => of_subscription(event, FactKind::Failed(by_invoice(invoice, CENTS))),
         Word::OneOff { .. } => Said::Nothing,
         Word::Charged { charge, refunded } => of_charge(*charge, ChargeFactKind::Charge(charge_of(*refunded))),
         Word::Refund { charge, refund, life } => of_charge(
@@ -143,11 +136,12 @@ fn of_charge(charge: usize, kind: ChargeFactKind) -> Said {
     Said::OfCharge(ChargeFact { charge, kind })
 }
 
-fn by_checkout(invoice: usize) -> Payment {
-    let session = CheckoutSessionId::parse(format!("cs_{invoice}")).expect("an id");
-    let invoice = Some(invoice_id(invoice));
+fn by_checkout(of: Invoice) -> Payment {
+    let session = CheckoutSessionId::parse(format!("cs_{}", of.number)).expect("an id");
+    let invoice = Some(invoice_id(of.number));
     Payment {
         act: Act::Checkout { session, invoice },
+        made_at: Some(UnixSeconds(of.made)),
         amount: euros(CENTS),
         prices: BTreeSet::new(),
     }

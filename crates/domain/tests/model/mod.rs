@@ -71,23 +71,11 @@ pub enum Word {
     /// `customer.subscription.deleted`.
     Deleted,
     /// A checkout, for this invoice.
-    Checkout { invoice: usize, how: Checkout },
+    Checkout { invoice: Invoice, how: Checkout },
     /// An invoice is paid. Stripe has two words for that.
-    Paid {
-        invoice: usize,
-        first: bool,
-        cents: i64,
-        how: Paid,
-        /// The price that its lines name, where they do.
-        price: Option<u8>,
-    },
+    Paid { invoice: Invoice, cents: i64, how: Paid },
     /// `invoice.payment_failed`.
-    Failed {
-        invoice: usize,
-        first: bool,
-        /// The price that its lines name, where they do.
-        price: Option<u8>,
-    },
+    Failed { invoice: Invoice },
     /// `invoice.paid` for an invoice that belongs to no subscription.
     OneOff { invoice: usize },
     /// `charge.succeeded`, or `charge.refunded` with what was paid back so far.
@@ -105,6 +93,17 @@ pub enum Word {
         life: DisputeLife,
         opened: bool,
     },
+}
+
+/// An invoice of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invoice {
+    pub number: usize,
+    pub made: i64,
+    /// Whether the subscription began with it.
+    pub first: bool,
+    /// The price that its lines name, where they do.
+    pub price: Option<u8>,
 }
 
 /// Events that show a subscription and not what it was.
@@ -189,15 +188,22 @@ pub const EPOCH: i64 = 1_000_000;
 /// What is known about the money for a subscription.
 #[derive(Debug, Clone, Default)]
 struct Money {
-    /// When it was first paid with money, and whether the last try of that succeeded; what is named at another price than was agreed left
-    /// out.
-    paid: Option<(i64, bool)>,
-    /// Whether that was ever for the agreed price by name.
-    as_agreed: bool,
-    /// Whether the last try at whatever price failed.
-    failed: bool,
-    /// The first invoice and the price that it names, while its money is on its way.
-    on_its_way: Option<(usize, Option<u8>)>,
+    /// What was tried, with money.
+    tries: Vec<Try>,
+    /// Invoices that nobody has paid yet and that are tried again, by when they were made.
+    open: Vec<Invoice>,
+    /// The first invoice, while its money is on its way.
+    on_its_way: Option<Invoice>,
+}
+
+/// Somebody paid an invoice, or failed to.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    /// When the invoice was made.
+    made: i64,
+    /// The price that was told; none where it was not.
+    price: Option<u8>,
+    succeeds: bool,
 }
 
 /// A client's subscriptions and everything that happened to them.
@@ -279,26 +285,15 @@ impl Stripe {
         self.events.push(event);
     }
 
-    /// The price that an invoice of now names.
-    fn named(&self, sub: usize) -> Option<u8> {
-        self.setting.names_prices.then_some(self.subs[sub].price)
-    }
-
-    /// Somebody paid, or failed to, for what the price says; none where it was not told.
-    fn tries(&mut self, sub: usize, price: Option<u8>, succeeds: bool) {
-        let is_agreed = !self.setting.priced || price.is_none_or(|price| price == 1);
-        let now = self.now;
-        let money = &mut self.money[sub];
-        money.failed = !succeeds;
-        if !is_agreed {
-            return;
+    /// An invoice of now.
+    fn invoice(&mut self, sub: usize, first: bool) -> Invoice {
+        self.invoices += 1;
+        Invoice {
+            number: self.invoices,
+            made: self.now,
+            first,
+            price: self.setting.names_prices.then_some(self.subs[sub].price),
         }
-        match (&mut money.paid, succeeds) {
-            (Some((_, last)), _) => *last = succeeds,
-            (None, true) => money.paid = Some((now, true)),
-            (None, false) => {}
-        }
-        money.as_agreed |= succeeds && price.is_some();
     }
 
     fn change(&mut self, id: usize, change: impl FnOnce(&mut Sub)) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Checkout, EPOCH, Event, Paid, Stripe, Sub, Told, Word};
+use super::{Checkout, EPOCH, Event, Invoice, Paid, Stripe, Sub, Told, Word};
 
 impl fmt::Display for Stripe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,23 +52,9 @@ impl fmt::Display for Event {
             Word::Updated(was) => write!(f, "becomes {}, was {was}", self.now),
             Word::Told(told) => write!(f, "{}: {}", told.as_words(), self.now),
             Word::Deleted => write!(f, "is deleted"),
-            Word::Checkout { invoice, how } => write!(f, "is checked out, cs_{invoice} {}", how.as_words()),
-            Word::Paid {
-                invoice,
-                first,
-                cents,
-                how,
-                price,
-            } => {
-                let which = if *first { "first" } else { "later" };
-                write!(
-                    f,
-                    "is paid {cents} by its {which} invoice in_{invoice} {}{}",
-                    how.as_words(),
-                    named(*price)
-                )
-            }
-            Word::Failed { invoice, price, .. } => write!(f, "is not paid: in_{invoice} fails{}", named(*price)),
+            Word::Checkout { invoice, how } => write!(f, "is checked out, cs_{} {}", invoice.number, how.as_words()),
+            Word::Paid { invoice, cents, how } => write!(f, "is paid {cents} by {invoice} {}", how.as_words()),
+            Word::Failed { invoice } => write!(f, "is not paid: {invoice} fails"),
             Word::OneOff { invoice } => write!(f, "has nothing to do with in_{invoice}, which is paid"),
             Word::Charged { charge, refunded } => write!(f, "has ch_{charge}, of which {refunded} are paid back"),
             Word::Refund { charge, refund, life } => write!(f, "has a refund re_{charge}_{refund}: {life:?}"),
@@ -85,8 +71,20 @@ impl fmt::Display for Event {
     }
 }
 
-fn named(price: Option<u8>) -> String {
-    price.map_or_else(String::new, |price| format!(", at price_{price}"))
+impl fmt::Display for Invoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let which = if self.first { "first" } else { "later" };
+        write!(
+            f,
+            "its {which} invoice in_{}, made at {} s",
+            self.number,
+            self.made - EPOCH
+        )?;
+        match self.price {
+            Some(price) => write!(f, " for price_{price},"),
+            None => write!(f, ","),
+        }
+    }
 }
 
 impl Told {

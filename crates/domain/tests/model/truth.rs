@@ -1,7 +1,7 @@
 //! What is true at the end, and what reading Stripe would show on the way.
 
 use super::dice::Dice;
-use super::{Life, Money, Stripe, Sub, Word};
+use super::{Life, Money, Stripe, Sub, Try, Word};
 
 /// What is true at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,12 @@ impl Sub {
             Life::Active => "ACTIVE",
         }
     }
+}
+
+/// Whether the newest invoice was paid in the end, or one that was made with it.
+fn ends_paid(tries: &[&Try]) -> bool {
+    let newest = tries.iter().map(|it| it.made).max();
+    tries.iter().any(|it| Some(it.made) == newest && it.succeeds)
 }
 
 /// A subscription that has something to say.
@@ -107,14 +113,20 @@ impl Stripe {
         heard.filter_map(voice).collect()
     }
 
-    /// Whoever paid is active and whoever fell behind is past due, at whatever price; where one was agreed, whoever paid for it by name, and
-    /// who fell behind there does not come back by paying for another.
+    /// Whoever paid the newest invoice is active and whoever did not is past due, at whatever price; where one was agreed, whoever paid for it
+    /// by name, and who fell behind there does not come back by paying for another. An older invoice may be tried again for as long as it
+    /// likes: Stripe's own status goes by the newest as well.
     fn voices_of_payments(&self) -> Vec<Voice> {
-        let counts = |money: &Money| !self.setting.priced || money.as_agreed;
+        let is_agreed = |it: &&Try| !self.setting.priced || it.price.is_none_or(|price| price == 1);
+        let counts = |money: &Money| {
+            let by_name = |it: &Try| it.succeeds && it.price.is_some();
+            !self.setting.priced || money.tries.iter().filter(is_agreed).any(by_name)
+        };
         let paid = self.money.iter().enumerate().filter(|(_, money)| counts(money));
         paid.filter_map(|(id, money)| {
-            let (since, last) = money.paid?;
-            let is_paid = last && !money.failed;
+            let agreed: Vec<&Try> = money.tries.iter().filter(is_agreed).collect();
+            let since = agreed.iter().filter(|it| it.succeeds).map(|it| it.made).min()?;
+            let is_paid = ends_paid(&agreed) && ends_paid(&money.tries.iter().collect::<Vec<_>>());
             let (place, state) = if is_paid { (0, "ACTIVE") } else { (2, "PAST_DUE") };
             Some(Voice {
                 id,

@@ -247,6 +247,7 @@ impl Kind {
                     CURRENT,
                     FactKind::Paid(Payment {
                         act,
+                        made_at: None,
                         amount: Some(Money::new(1_900, Currency::EUR)),
                         prices: BTreeSet::new(),
                     }),
@@ -319,6 +320,7 @@ fn bill(id: &str, first: bool, cents: i64, currency: Currency) -> Payment {
             invoice: invoice(id),
             first,
         },
+        made_at: None,
         amount: Some(Money::new(cents, currency)),
         prices: BTreeSet::new(),
     }

@@ -10,7 +10,7 @@ use domain::time::UnixSeconds;
 use stripe_gateway::views::words::{BillingReason, CheckoutMode, CheckoutPaymentStatus};
 use stripe_gateway::views::{CheckoutSession, Invoice};
 
-use super::field::{Unreadable, id, money, required_id};
+use super::field::{Unreadable, id, money, required_id, time};
 use super::{Bought, Says, Statement, named};
 
 /// Whether an invoice's payment succeeded.
@@ -38,6 +38,7 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
             invoice: id("invoice.id", &view.id, InvoiceId::parse)?,
             first: view.billing_reason == Some(BillingReason::SubscriptionCreate),
         },
+        made_at: Some(time("invoice.created", view.created)?),
         amount: Some(money((field, minor), ("invoice.currency", &view.currency))?),
         prices: prices(view),
     };
@@ -119,6 +120,7 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
                     session: session.clone(),
                     invoice,
                 },
+                made_at: Some(time("checkout_session.created", view.created)?),
                 amount: checkout_amount(view)?,
                 prices: BTreeSet::new(),
             }),

@@ -8,7 +8,7 @@ use stripe_gateway::fixtures::{self, Version};
 
 use crate::model::charging::{DisputeLife, RefundLife};
 use crate::model::moves::CENTS;
-use crate::model::{self, Checkout, Life, Paid, Sub, Told, Word};
+use crate::model::{self, Checkout, Invoice, Life, Paid, Sub, Told, Word};
 use crate::support::events::merge;
 use crate::support::{Event, unique};
 
@@ -123,27 +123,21 @@ impl Teller {
             Word::Checkout { invoice, how } => {
                 let paid = matches!(how, Checkout::Paid | Checkout::PaidLater);
                 let session = json!({
-                    "id": format!("cs_{}_{invoice}", self.client), "subscription": self.subscription(event.sub),
-                    "invoice": self.invoice(*invoice), "payment_status": if paid { "paid" } else { "unpaid" },
-                    "amount_total": CENTS
+                    "id": format!("cs_{}_{}", self.client, invoice.number), "subscription": self.subscription(event.sub),
+                    "invoice": self.invoice(invoice.number), "payment_status": if paid { "paid" } else { "unpaid" },
+                    "amount_total": CENTS, "created": self.time(invoice.made)
                 });
                 merge(merge(object, of_customer), session)
             }
-            Word::Paid {
-                invoice,
-                first,
-                cents,
-                price,
-                ..
-            } => {
-                let object = self.name(*price, event.sub, object, version);
-                let of = self.of_invoice(Some(event.sub), *invoice, *first, version);
+            Word::Paid { invoice, cents, .. } => {
+                let object = self.name(invoice.price, event.sub, object, version);
+                let of = self.of_subscription(event.sub, invoice, version);
                 let paid = json!({"amount_paid": cents, "amount_due": cents, "total": cents});
                 merge(merge(merge(object, of_customer), of), paid)
             }
-            Word::Failed { invoice, first, price } => {
-                let object = self.name(*price, event.sub, object, version);
-                let of = self.of_invoice(Some(event.sub), *invoice, *first, version);
+            Word::Failed { invoice } => {
+                let object = self.name(invoice.price, event.sub, object, version);
+                let of = self.of_subscription(event.sub, invoice, version);
                 let due = json!({"amount_paid": 0, "amount_due": CENTS});
                 merge(merge(merge(object, of_customer), of), due)
             }
@@ -190,6 +184,11 @@ impl Teller {
             line["pricing"]["price_details"] = json!(id.map(|id| json!({"price": id})));
         }
         object
+    }
+
+    fn of_subscription(&self, sub: usize, invoice: &Invoice, version: Version) -> Value {
+        let of = self.of_invoice(Some(sub), invoice.number, invoice.first, version);
+        merge(of, json!({"created": self.time(invoice.made)}))
     }
 
     fn of_invoice(&self, sub: Option<usize>, invoice: usize, first: bool, version: Version) -> Value {
