@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_no_version_wrote_is_not_guessed() {
-        for (prices, currency) in [(json!(["price 1"]), json!("eur")), (json!(["price_1"]), json!("gold"))] {
+        for (prices, currency) in [(json!(["price\n1"]), json!("eur")), (json!(["price_1"]), json!("gold"))] {
             assert_eq!(read(json!([{"prices": prices, "currency": currency}])), None);
         }
     }
