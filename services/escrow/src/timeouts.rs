@@ -11,7 +11,7 @@ use db::escrow::held::HeldEscrow;
 use db::{Transaction, in_txn};
 use domain::alert::{Alert, AlertKind};
 use domain::escrow::breaker::{GivingBack, Limit, Limits, Used, Verdict, utc_day};
-use domain::escrow::decide::decide;
+use domain::escrow::decide::{Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::input::{Command, Fact, Input};
 use domain::escrow::terms::{AUTHORIZATION_LIFETIME, CAPTURE_MARGIN};
@@ -156,6 +156,11 @@ impl Timeouts {
         let at = UnixSeconds(now.timestamp());
         match decide(&held.escrow, &input, at) {
             Decision::Apply { .. } if !held.is_set_aside => {}
+            // The version before did not set it aside when the dispute was won.
+            Decision::Refused(Reason::WaitsForPerson) if !held.is_set_aside => {
+                set_aside_in_txn(txn, held, "a dispute about it was won, and a person decides", now).await?;
+                return Ok(Fate::SetAside);
+            }
             Decision::Apply { .. } | Decision::AlreadyApplied | Decision::Refused(_) => return Ok(Fate::Passed),
         }
         let what = giving_back(&held);
@@ -164,7 +169,7 @@ impl Timeouts {
         match self.limits.ask(run, &used, what) {
             Verdict::Trip(limit) => Ok(Fate::Tripped(limit)),
             Verdict::SetAside => {
-                set_aside_in_txn(txn, held, now).await?;
+                set_aside_in_txn(txn, held, "it is above the refund breaker's limit by itself", now).await?;
                 Ok(Fate::SetAside)
             }
             Verdict::Pass => {
@@ -367,7 +372,12 @@ fn giving_back(held: &HeldEscrow) -> GivingBack {
     }
 }
 
-async fn set_aside_in_txn(txn: &Transaction<'_>, held: HeldEscrow, now: DateTime<Utc>) -> Result<(), EscrowError> {
+async fn set_aside_in_txn(
+    txn: &Transaction<'_>,
+    held: HeldEscrow,
+    why: &str,
+    now: DateTime<Utc>,
+) -> Result<(), EscrowError> {
     let next = HeldEscrow {
         is_set_aside: true,
         ..held.clone()
@@ -375,7 +385,7 @@ async fn set_aside_in_txn(txn: &Transaction<'_>, held: HeldEscrow, now: DateTime
     let id = held.escrow.terms.id.to_string();
     let amount = held.escrow.terms.split.amount();
     store_in_txn(txn, &held, next, now).await?;
-    let summary = format!("Escrow {id} of {amount} has expired and is above the refund breaker's limit by itself.");
+    let summary = format!("Escrow {id} of {amount} has expired and is not given back by itself: {why}.");
     let alert = Alert::new(AlertKind::RefundSetAside, id.as_str(), summary);
     tell_in_txn(txn, Some(&id), vec![alert], now).await
 }

@@ -36,7 +36,9 @@ fn an_answer_that_is_lost_after_the_effect_never_pays_twice() {
                 conn.query_one(sql, &[&id]).await.unwrap().get::<_, i64>(0) == 1
             })
             .await;
-            assert_eq!(world.get(&id).await["status"], "processing", "{fault}");
+            // The wait after an unknown outcome has any length down to none: it may have been found out already.
+            let status = world.get(&id).await["status"].clone();
+            assert!(status == "processing" || status == "distributed", "{fault}: {status}");
             // Later than the longest wait after an unknown outcome, and than a look counts.
             world.clock.advance(Duration::from_secs(2 * 3_600));
             world.until_later(&id, "distributed").await;

@@ -350,6 +350,16 @@ fn a_dispute_that_is_won_after_the_time_is_over_leaves_the_escrow_to_a_person() 
         assert_eq!(shown["set_aside"], true, "{shown:#}");
         assert_eq!(alerts(&world, &format!("escrow_attention:{id}/dispute_won")).await, 1);
         assert_eq!(run(&world).await["found"], 0);
+        // As the version before has left it.
+        let sql = "UPDATE escrow_transactions SET set_aside_at = NULL";
+        world.sql.execute(sql, &[]).await.unwrap();
+        let report = run(&world).await;
+        assert_eq!(
+            (&report["set_aside"], &report["left"]),
+            (&json!(1), &json!(0)),
+            "{report}"
+        );
+        assert_eq!(run(&world).await["found"], 0);
         let (status, body) = world.command(&id, "release", &json!({})).await;
         assert_eq!(status, 202, "{body:#}");
         world.until(&id, "distributed").await;
