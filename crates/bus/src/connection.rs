@@ -27,6 +27,7 @@ pub(crate) enum Purpose {
     Look,
     Depths,
     Declare,
+    Retire,
 }
 
 impl Purpose {
@@ -38,12 +39,13 @@ impl Purpose {
             Self::Look => "look",
             Self::Depths => "depths",
             Self::Declare => "declare",
+            Self::Retire => "retire",
         }
     }
 
     const fn receives_messages(self) -> bool {
         match self {
-            Self::Consume | Self::Parked => true,
+            Self::Consume | Self::Parked | Self::Retire => true,
             Self::Publish | Self::Look | Self::Depths | Self::Declare => false,
         }
     }

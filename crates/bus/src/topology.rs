@@ -24,11 +24,13 @@
 //! first time, so that where there is none its events reach the archive instead of waiting for a consumer that is not there.
 
 mod declare;
+mod retire;
 
 use std::time::Duration;
 
 pub use declare::{Conflict, TopologyError};
 use lapin::ExchangeKind;
+pub use retire::{RetireError, archive_rest};
 
 use crate::verdict::Pause;
 

@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bus::topology::{self, QueueFamily, RetrySchedule, Routing, TopologyError};
@@ -121,13 +122,27 @@ async fn without_escrow_its_types_go_to_the_archive_and_again_once_it_is_given_u
     reaches("bound", topology::ESCROW_EVENTS).await;
     Topology::holdfast().declare(&config).await.expect("declared");
     reaches("while escrow is away", topology::ESCROW_EVENTS).await;
-    let unbound = Topology::with_escrow();
-    unbound.unbind(&config, topology::ESCROW_EVENTS).await.expect("unbound");
+    // More than go to the archive at once.
+    for at in 0..100 {
+        let id = format!("evt_{at}");
+        let waits = message(topology::STRIPE_EVENTS, "connect.account.updated", &id);
+        publisher.publish(waits).await.expect("routed");
+    }
+    for _ in 0..2 {
+        let bindings = Topology::with_escrow().unbind(&config, topology::ESCROW_EVENTS).await;
+        assert_eq!(bindings.expect("unbound"), topology::ESCROW_PATTERNS.len());
+    }
     reaches("after", topology::ARCHIVE_EVENTS).await;
-    unbound
-        .unbind(&config, topology::ESCROW_EVENTS)
-        .await
-        .expect("unbound already");
+    let moved = topology::archive_rest(&config, &publisher, topology::ESCROW_EVENTS).await;
+    assert_eq!(moved.expect("moved"), 100);
+    assert_eq!(broker.ready(topology::ESCROW_EVENTS).await, Some(0));
+    let mut ids = BTreeSet::new();
+    for _ in 0..100 {
+        let archived = broker.take(topology::ARCHIVE_EVENTS).await.expect("archived").delivery;
+        assert_eq!(archived.routing_key.as_str(), "connect.account.updated");
+        ids.insert(archived.properties.message_id().as_ref().expect("an id").to_string());
+    }
+    assert_eq!(ids.len(), 100, "each once");
     let key = "platform.charge.refunded";
     publisher
         .publish(message(topology::STRIPE_EVENTS, key, "of both"))

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::services::Service;
-use crate::{alerts, client, config, events, job, ledger, migrate, parked, queues};
+use crate::{alerts, client, config, escrow_queue, events, job, ledger, migrate, parked};
 
 /// Payments with Stripe: webhooks in, decisions kept, nothing lost.
 #[derive(Debug, Parser)]
@@ -30,7 +30,9 @@ pub(crate) enum Command {
     /// Look at messages that were set aside, or send them back to work.
     Parked(parked::ParkedArgs),
     /// Count what is at work, what waits for another attempt, and what is parked, in each queue.
-    Queues(queues::QueuesArgs),
+    Queues(Form),
+    /// Take escrow out of an installation that does not use it any more.
+    Escrow(escrow_queue::EscrowArgs),
     /// Look a client up.
     Client(client::ClientArgs),
     /// Look at alerts, resolve them, or see that they arrive.

@@ -14,6 +14,7 @@ mod client;
 mod config;
 #[cfg(test)]
 mod configuration_document;
+mod escrow_queue;
 mod events;
 mod failure;
 mod job;
@@ -55,7 +56,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(&args),
         Command::Events(args) => events::run(args).await,
         Command::Parked(args) => parked::run(args).await,
-        Command::Queues(args) => queues::run(args).await,
+        Command::Queues(form) => queues::run(form).await,
+        Command::Escrow(args) => escrow_queue::run(args).await,
         Command::Client(args) => client::run(args).await,
         Command::Alerts(args) => alerts::run(&args).await,
     }

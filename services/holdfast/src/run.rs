@@ -12,8 +12,8 @@ use std::time::Duration;
 use admin::Admin;
 use anyhow::Context as _;
 use billing::Billing;
+use bus::BrokerConfig;
 use bus::topology::TopologyError;
-use bus::{BrokerConfig, Topology};
 use escrow::{Escrow, Tuning};
 use retry::Retry;
 use secrecy::ExposeSecret as _;
@@ -76,11 +76,7 @@ async fn check_topology(settings: &Settings) -> anyhow::Result<()> {
         return Ok(());
     };
     let broker = BrokerConfig::new(url.expose_secret(), "start");
-    let topology = match &settings.escrow {
-        Some(_) => Topology::with_escrow(),
-        None => Topology::holdfast(),
-    };
-    match tokio::time::timeout(TOPOLOGY_LIMIT, topology.declare(&broker)).await {
+    match tokio::time::timeout(TOPOLOGY_LIMIT, settings.topology().declare(&broker)).await {
         Ok(Err(conflicts @ TopologyError::Conflicts(_))) => {
             Err(conflicts).context("the broker has exchanges or queues of these names with other arguments")
         }
@@ -126,6 +122,7 @@ impl Running {
     ) -> anyhow::Result<(Server, Self)> {
         let clock = Clock::default();
         let stop = parts.stop_token();
+        let topology = settings.topology();
         let billing = settings
             .billing
             .map(|config| Billing::start(&config, clock.clone(), stop.clone()))
@@ -170,7 +167,7 @@ impl Running {
         let alerts = admin.as_ref().map(Admin::alerts);
         let ingest = settings
             .ingest
-            .map(|config| WebhookIngest::start(config, clock, alerts));
+            .map(|config| WebhookIngest::start(config, topology, clock, alerts));
         if let Some(ingest) = ingest.clone() {
             ingest.register_checks(readiness);
             server = server.routes(move |config| ingest.routes(config));

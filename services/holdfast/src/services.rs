@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use admin::AdminConfig;
 use billing::BillingConfig;
+use bus::Topology;
 use clap::ValueEnum;
 use escrow::EscrowConfig;
 use retry::RetryConfig;
@@ -111,6 +112,14 @@ impl Settings {
         let admin = self.admin.as_ref().map(|config| &config.amqp_url);
         ingest.or(billing).or(escrow).or(retry).or(admin)
     }
+
+    /// What this process declares: escrow's bindings only where escrow runs, since its events would wait for nobody.
+    pub(crate) fn topology(&self) -> Topology {
+        match self.escrow {
+            Some(_) => Topology::with_escrow(),
+            None => Topology::holdfast(),
+        }
+    }
 }
 
 /// Who asks for a mode that calls nothing at Stripe must not get one that does.
@@ -133,5 +142,42 @@ fn read_if<T>(
         read(r).map(Some)
     } else {
         Some(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bus::topology::ESCROW_EVENTS;
+    use service_kit::config;
+
+    use super::*;
+
+    #[test]
+    fn a_process_binds_escrows_queue_only_where_escrow_runs_in_it() {
+        let secret = "0123456789abcdef-0123456789abcdef";
+        let source: BTreeMap<String, String> = [
+            ("DATABASE_URL", "postgres://u@127.0.0.1:1/x"),
+            ("AMQP_URL", "amqp://127.0.0.1:1/x"),
+            ("STRIPE_LIVEMODE", "false"),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_platform_0123456789"),
+            ("STRIPE_SECRET_KEY", "sk_test_0123456789abcdef"),
+            ("AUTH_JWT_SECRET", secret),
+            ("RECONCILE_SECRET", secret),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let binds = |services: &[Service]| {
+            let chosen = Service::chosen(services);
+            let settings = config::load(&source, |r| Settings::read(r, &chosen)).unwrap();
+            let mut bindings = settings.topology().bindings.into_iter();
+            bindings.any(|binding| binding.queue == ESCROW_EVENTS)
+        };
+        assert!(binds(&[Service::All]));
+        assert!(binds(&[Service::Escrow]));
+        assert!(binds(&[Service::WebhookIngest, Service::Escrow]));
+        let without_escrow = Service::EACH.into_iter().filter(|service| *service != Service::Escrow);
+        assert!(!binds(&without_escrow.collect::<Vec<_>>()));
     }
 }

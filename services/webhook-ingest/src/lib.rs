@@ -61,6 +61,7 @@ const MAX_CLUMP: usize = 16;
 #[derive(Clone)]
 pub struct WebhookIngest {
     config: Arc<IngestConfig>,
+    topology: Topology,
     clock: Clock,
     alerts: AlertRaiser,
     alerts_publisher: Publisher,
@@ -73,11 +74,12 @@ impl WebhookIngest {
     /// Starts connecting to the broker and returns at once. Needs a Tokio runtime, and the metrics recorder installed.
     ///
     /// `alerts` is where alerts go when the process has a raiser already; otherwise ingest has one of its own, which keeps
-    /// what it cannot publish in bounded memory.
+    /// what it cannot publish in bounded memory. `topology` is what this process declares before anything is published: beside escrow
+    /// with escrow's bindings, so that no event of escrow's comes before them.
     #[must_use]
-    pub fn start(config: IngestConfig, clock: Clock, alerts: Option<AlertRaiser>) -> Self {
+    pub fn start(config: IngestConfig, topology: Topology, clock: Clock, alerts: Option<AlertRaiser>) -> Self {
         let alerts_publisher = Publisher::start(PublisherConfig {
-            topology: Topology::holdfast(),
+            topology: topology.clone(),
             channels: 1,
             ..PublisherConfig::new(broker(&config))
         });
@@ -92,6 +94,7 @@ impl WebhookIngest {
             judge: Arc::new(Judge::new(config.livemode, config.tolerance_seconds)),
             bodies: Bodies::new(config.max_body_bytes),
             config: Arc::new(config),
+            topology,
             clock,
             alerts,
             alerts_publisher,
@@ -102,7 +105,7 @@ impl WebhookIngest {
     /// Adds the routes; for `service_kit::http::Server::routes`, which calls it once on each worker thread.
     pub fn routes(&self, routes: &mut Routes<'_>) {
         let publisher = Publisher::start(PublisherConfig {
-            topology: Topology::holdfast(),
+            topology: self.topology.clone(),
             channels: CHANNELS,
             max_clump: MAX_CLUMP,
             max_in_flight: MAX_IN_FLIGHT,

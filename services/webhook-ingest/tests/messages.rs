@@ -229,6 +229,22 @@ async fn an_event_at_the_endpoint_of_the_other_kind_is_answered_200_kept_and_ale
 }
 
 #[tokio::test]
+async fn beside_escrow_its_events_wait_for_it_from_the_first_on_and_else_they_are_archived() {
+    let patience = std::time::Duration::from_millis(500);
+    for (topology, queue) in [
+        (bus::Topology::holdfast(), "archive.events"),
+        (bus::Topology::with_escrow(), "escrow.events"),
+    ] {
+        let broker = TestBroker::create().await;
+        let ingest = Ingest::start_in(topology, &broker.amqp_url(), patience).await;
+        let body = event("evt_pi", "payment_intent.succeeded");
+        assert_eq!(ingest.post_signed(PLATFORM_PATH, PLATFORM, &body).await.status, 200);
+        assert_eq!(taken(&broker, queue).await.data, body);
+        ingest.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn another_api_version_is_counted_and_alerted_on_once() {
     let broker = TestBroker::create().await;
     let ingest = Ingest::start(&broker.amqp_url()).await;

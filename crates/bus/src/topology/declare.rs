@@ -105,36 +105,6 @@ impl Topology {
         declared
     }
 
-    /// Takes back every binding of a queue that is part of this topology. What is in the queue stays there. Whoever declares the
-    /// topology again binds it again.
-    ///
-    /// # Errors
-    /// See [`TopologyError`].
-    pub async fn unbind(&self, broker: &BrokerConfig, queue: &str) -> Result<(), TopologyError> {
-        let connection = connection::open(broker, Purpose::Declare).await?;
-        let unbound = self.unbind_on(&connection, queue).await;
-        connection::close(&connection).await;
-        unbound
-    }
-
-    async fn unbind_on(&self, connection: &Connection, queue: &str) -> Result<(), TopologyError> {
-        let channel = open_channel(connection).await?;
-        for binding in self.bindings.iter().filter(|binding| binding.queue == queue) {
-            let name =
-                |text: &str| ShortString::try_new(text).map_err(|_| TopologyError::Name { name: text.to_owned() });
-            let (queue, exchange) = (name(&binding.queue)?, name(&binding.exchange)?);
-            let pattern = name(&binding.pattern)?;
-            channel
-                .queue_unbind(queue, exchange, pattern, FieldTable::default())
-                .await
-                .map_err(|source| TopologyError::Declare {
-                    what: format!("the end of {}", describe(binding)),
-                    source,
-                })?;
-        }
-        Ok(())
-    }
-
     pub(crate) async fn declare_on(&self, connection: &Connection) -> Result<(), TopologyError> {
         let steps = self.steps();
         if declare_at_once(&steps, connection).await? {
@@ -335,7 +305,11 @@ impl Step {
         match self {
             Self::Exchange(exchange) => ("exchange", exchange.name.clone()),
             Self::Queue { name, .. } => ("queue", name.clone()),
-            Self::Binding(binding) => ("binding", describe(binding)),
+            Self::Binding(Binding {
+                exchange,
+                pattern,
+                queue,
+            }) => ("binding", format!("{exchange} --{pattern}--> {queue}")),
         }
     }
 
@@ -367,15 +341,6 @@ impl Step {
             source,
         })
     }
-}
-
-fn describe(binding: &Binding) -> String {
-    let Binding {
-        exchange,
-        pattern,
-        queue,
-    } = binding;
-    format!("{exchange} --{pattern}--> {queue}")
 }
 
 /// The argument that the broker's refusal names: "inequivalent arg 'x-message-ttl' for queue ...".

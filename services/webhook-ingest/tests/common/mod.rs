@@ -47,6 +47,11 @@ impl Ingest {
 
     /// The same, with a patience of its own for bodies.
     pub async fn start_with(amqp_url: &str, body_timeout: Duration) -> Self {
+        Self::start_in(bus::Topology::holdfast(), amqp_url, body_timeout).await
+    }
+
+    /// The same in a process that declares this topology.
+    pub async fn start_in(topology: bus::Topology, amqp_url: &str, body_timeout: Duration) -> Self {
         testkit::install_tls_provider();
         let metrics = Metrics::install().unwrap();
         let clock = Clock::manual(Clock::System.now());
@@ -58,7 +63,7 @@ impl Ingest {
             tolerance_seconds: 300,
             max_body_bytes: MAX_BODY,
         };
-        let service = WebhookIngest::start(config, clock.clone(), None);
+        let service = WebhookIngest::start(config, topology, clock.clone(), None);
         let stop = CancellationToken::new();
         let readiness = Readiness::new(stop.clone());
         service.register_checks(&readiness);
