@@ -150,7 +150,6 @@ async fn recipients_of_what_was_canceled_long_ago_wait_for_nothing() {
 /// As a version before 0017 has left them: by the time of the attempt.
 #[tokio::test]
 async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_before() {
-    const DAY: i64 = 86_400;
     let test = TestDb::create().await;
     let admin = test.superuser().await;
     let old = "BEGIN;
@@ -161,7 +160,8 @@ async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_
                                            last_failed_at)
             VALUES ('sub_behind', 'c', 'org_1', 'cus_1', 86400000, 87264000, 88128000),
                    ('sub_never', 'c', 'org_1', 'cus_1', NULL, NULL, 88128000),
-                   ('sub_paid', 'c', 'org_1', 'cus_1', 86400000, 87264000, NULL);
+                   ('sub_paid', 'c', 'org_1', 'cus_1', 86400000, 87264000, NULL),
+                   ('sub_recovered', 'c', 'org_1', 'cus_1', 86400000, 88128000, 87264000);
         DELETE FROM schema_migrations WHERE version = 17;
         COMMIT;";
     admin.batch_execute(old).await.unwrap();
@@ -169,17 +169,18 @@ async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_
     assert_eq!(report.applied, ["0017_by_the_invoice"]);
     let sql = "SELECT stripe_subscription_id, first_paid_at, last_paid_at, last_failed_at FROM billing_subscriptions ORDER BY 1";
     let rows = admin.query(sql, &[]).await.unwrap();
-    let day = |row: &tokio_postgres::Row, column: usize| row.get::<_, Option<i64>>(column).map(|at| at / DAY);
     let rows: Vec<_> = rows
         .iter()
-        .map(|row| (row.get::<_, String>(0), [day(row, 1), day(row, 2), day(row, 3)]))
+        .map(|row| (row.get::<_, String>(0), [1, 2, 3].map(|column| row.get::<_, Option<i64>>(column))))
         .collect();
     let expected = [
-        ("sub_behind", [Some(950), Some(950), Some(960)]),
-        ("sub_never", [None, None, Some(960)]),
-        ("sub_paid", [Some(1_000), Some(1_010), None]),
+        // Whatever is billed next was made later than that, and whatever was billed before it earlier.
+        ("sub_behind", [Some(86_400_000), Some(87_264_000), Some(87_264_001)]),
+        ("sub_never", [None, None, None]),
+        ("sub_paid", [Some(86_400_000), Some(87_264_000), None]),
+        ("sub_recovered", [Some(86_400_000), Some(88_128_000), None]),
     ];
-    assert_eq!(rows, expected.map(|(id, days)| (id.to_owned(), days)));
+    assert_eq!(rows, expected.map(|(id, times)| (id.to_owned(), times)));
 }
 
 #[tokio::test]

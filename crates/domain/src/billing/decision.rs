@@ -98,6 +98,9 @@ words! {
         CheckoutNotPaid => "checkout_not_paid",
         /// A payment of nothing: a trial or a full discount.
         ZeroAmount => "zero_amount",
+        /// The invoice that a subscription begins with was not paid at this try: before anything was paid that takes nobody down, and once
+        /// anything was, it is over.
+        FirstInvoiceFailed => "first_invoice_failed",
         /// A `customer.subscription.deleted` without a cancellation in it.
         DeletionWithoutCancellation => "deletion_without_cancellation",
         /// No service handles this type; it is archived.

@@ -3,7 +3,8 @@
 //! First and last payment and last failure are a minimum and two maxima, so the order in which they arrive does not matter. Their time is
 //! that of the invoice and not of the attempt: Stripe tries an invoice again for weeks, beside the next one, and a subscription stands as
 //! its newest invoice does. So an old invoice that fails once more takes nobody down who has paid a newer one, and one that is paid at
-//! last takes nobody up who has not.
+//! last takes nobody up who has not. The first invoice is older than all others, and whoever fails to pay it has paid nothing yet: its
+//! failures are no evidence.
 
 use std::collections::BTreeSet;
 

@@ -169,8 +169,13 @@ impl Subscription {
         }
     }
 
-    /// That the newest invoice fails again says nothing new, be it an event of the same second with another id or the next attempt.
+    /// That the newest invoice fails again says nothing new, be it an event of the same second with another id or the next attempt. That the
+    /// purchase itself fails says nothing at all: who has paid for anything has paid for that one or a newer one, and its checkout began
+    /// before the invoice on which a first card may fail.
     fn merge_failure(&mut self, payment: &Payment, at: UnixSeconds, price: Price) -> Taken {
+        if payment.act.is_purchase() {
+            return Taken::Nothing(Reason::FirstInvoiceFailed);
+        }
         let made = payment.speaks_for(at);
         let evidence = self.evidence_of(payment, price);
         if evidence.last_failed() == Some(made) {

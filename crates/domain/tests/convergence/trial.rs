@@ -111,10 +111,22 @@ impl Trial {
     }
 
     /// Delivers one event, of which `delivered` are the numbers with all before it, and checks that the step was told as it was,
-    /// and cut nobody off who is known to pay.
+    /// and cut nobody off who is known to pay; and, where payments are all that is told, that they stand as far as they were.
     pub fn step(&self, books: &mut Books, said: &Said, delivered: &[usize]) -> Result<(), String> {
         self.deliver(books, said, delivered)?;
+        if self.stripe.setting.payments_only {
+            self.is_as_told(books.client.state, delivered)?;
+        }
         self.is_safe(books.client.state, delivered)
+    }
+
+    fn is_as_told(&self, state: ClientState, delivered: &[usize]) -> Result<(), String> {
+        let events = delivered.iter().map(|number| &self.stripe.events[*number]);
+        let told = self.stripe.truth_as_told(events).state;
+        if state.as_str() == told {
+            return Ok(());
+        }
+        Err(format!("order {delivered:?}: {state} although {told} was told"))
     }
 
     /// Delivers one event and checks that the step was told as it was.

@@ -9,6 +9,7 @@ use domain::billing::state::ClientState;
 use domain::billing::subscription::Status;
 use domain::ids::PriceId;
 use domain::money::{Currency, Money};
+use domain::time::UnixSeconds;
 
 use crate::{
     CHANGED, NOT_CURRENT, PRICE, SAME_ACT, bill, check, checkout, client, euros, fact, invoice, named, priced, with,
@@ -276,4 +277,45 @@ fn a_price_that_is_agreed_instead_makes_what_was_billed_by_it_count() {
         }
         assert_eq!(client.state, state, "{facts:#?}");
     }
+}
+
+/// A session is made before the invoice on which a first card fails: that says nothing, in whatever order, and whatever it was billed by.
+#[test]
+fn a_first_card_that_fails_takes_nobody_down_whom_a_second_one_paid_for() {
+    let pending = ClientState::TrialPending;
+    let fails = Fact {
+        kind: FactKind::Failed(Payment {
+            made_at: Some(UnixSeconds(600)),
+            ..bill("in_1", true, euros(1_900))
+        }),
+        ..invoice("sub_1", 610, "in_1", true)
+    };
+    let mut paid = checkout("sub_1", 700, Some("in_1"));
+    if let FactKind::Paid(payment) = &mut paid.kind {
+        payment.made_at = Some(UnixSeconds(0));
+    }
+    let nothing = (Outcome::Ignored, None, Reason::FirstInvoiceFailed);
+    check(client(None, None), &[fails.clone()], with(nothing, pending));
+    check(
+        client(None, None),
+        &[fails.clone(), paid.clone()],
+        with(CHANGED, ClientState::Active),
+    );
+    check(client(None, None), &[paid, fails], with(nothing, ClientState::Active));
+    let elsewhere = [
+        named("sub_1", 10, FactKind::Paid, &["price_1"]),
+        fact(
+            "sub_1",
+            20,
+            FactKind::Failed(Payment {
+                prices: BTreeSet::from([PriceId::parse("price_2").expect("an id")]),
+                ..bill("in_1", true, euros(1_900))
+            }),
+        ),
+    ];
+    check(
+        client(Some("price_1"), None),
+        &elsewhere,
+        with(PRICE, ClientState::Active),
+    );
 }

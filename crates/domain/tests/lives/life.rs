@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::escrow::decide::{Effect, Reason, decide};
 use domain::escrow::decision::Decision;
 use domain::escrow::facts::DisputeStage;
-use domain::escrow::held::{Escrow, Standing, Task};
+use domain::escrow::held::{Escrow, Job, Standing, Task};
 use domain::escrow::input::{Command, Fact, Input, JobOutcome};
 use domain::escrow::ledger::Posting;
 use domain::escrow::operation::Wish;
@@ -190,11 +190,11 @@ impl Life {
             self.called.remove(job);
         }
         let before = self.escrow.clone();
+        // A dispute that is won late makes more to refund; a refund never does.
+        let is_of_a_refund = matches!(fact, Fact::Refunded(_));
         self.take(&Input::Fact(fact), NOW)?;
-        if before
-            .job_on(&Task::Refund)
-            .is_some_and(|(_, job)| job.standing != Standing::Open)
-        {
+        let stands = |(_, job): (u32, &Job)| job.standing != Standing::Open;
+        if is_of_a_refund && before.job_on(&Task::Refund).is_some_and(stands) {
             let more = self.escrow.refunded.total() - before.refunded.total();
             prop_assert!(
                 self.escrow.refund_due() <= (before.refund_due() - more).max(0),

@@ -8,6 +8,7 @@ moves! {
     /// What becomes of invoices.
     Bill {
         SettleFirst,
+        CheckOutFirst,
         FailFirst,
         ExpireFirst,
         DebitArrives,
@@ -34,12 +35,15 @@ impl Stripe {
     pub(super) fn bills(&mut self, made: Bill) -> Option<()> {
         let is = |life: Life| move |sub: &Sub| sub.life == life;
         match made {
-            Bill::SettleFirst => {
+            // At a checkout, a second card is tried where the first one fails.
+            Bill::SettleFirst | Bill::CheckOutFirst => {
                 let id = self.newest_that(is(Life::Incomplete))?;
                 self.change(id, |sub| sub.life = Life::Active);
-                match self.money[id].open.last().copied() {
-                    Some(first) => self.settle(id, first, CENTS, Paid::Charged),
-                    None => drop(self.pay(id, true, CENTS, Paid::Charged)),
+                let open = self.money[id].open.last().copied();
+                let first = open.unwrap_or_else(|| self.invoice(id, true));
+                self.settle(id, first, CENTS, Paid::Charged);
+                if made == Bill::CheckOutFirst {
+                    self.check_out(id, first, Checkout::Paid);
                 }
             }
             Bill::FailFirst => {
@@ -183,7 +187,7 @@ impl Stripe {
         }
         self.money[sub].open.retain(|open| open.number != invoice.number);
         if cents > 0 {
-            self.tries(sub, invoice, true);
+            self.money[sub].tries.push(Try::of(invoice, true));
             if how == Paid::Charged {
                 self.charges.push(Charge::new(sub, self.now));
             }
@@ -216,25 +220,13 @@ impl Stripe {
 
     fn say_failed(&mut self, sub: usize, invoice: Invoice) {
         self.say(sub, Word::Failed { invoice });
-        self.tries(sub, invoice, false);
+        self.money[sub].tries.push(Try::of(invoice, false));
     }
 
-    fn tries(&mut self, sub: usize, invoice: Invoice, succeeds: bool) {
-        self.money[sub].tries.push(Try {
-            made: invoice.made,
-            price: invoice.price,
-            succeeds,
-        });
-    }
-
-    /// A checkout never tells its price.
     pub(super) fn check_out(&mut self, sub: usize, invoice: Invoice, how: Checkout) {
         self.say(sub, Word::Checkout { invoice, how });
         match how {
-            Checkout::Paid | Checkout::PaidLater => {
-                let unnamed = Invoice { price: None, ..invoice };
-                self.tries(sub, unnamed, true);
-            }
+            Checkout::Paid | Checkout::PaidLater => self.money[sub].tries.push(Try::at_the_till(invoice)),
             Checkout::Unpaid | Checkout::NeverPaid => {}
         }
     }

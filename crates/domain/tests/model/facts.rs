@@ -16,7 +16,7 @@ use domain::time::UnixSeconds;
 
 use super::charging::{DisputeLife, RefundLife};
 use super::moves::CENTS;
-use super::{Checkout, Event, Invoice, Life, Setting, Sub, Word};
+use super::{AT_THE_TILL, Checkout, Event, Invoice, Life, Setting, Sub, Word};
 
 /// What an event says to the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +141,7 @@ fn by_checkout(of: Invoice) -> Payment {
     let invoice = Some(invoice_id(of.number));
     Payment {
         act: Act::Checkout { session, invoice },
-        made_at: Some(UnixSeconds(of.made)),
+        made_at: Some(UnixSeconds(of.made - AT_THE_TILL)),
         amount: euros(CENTS),
         prices: BTreeSet::new(),
     }

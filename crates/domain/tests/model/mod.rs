@@ -106,6 +106,9 @@ pub struct Invoice {
     pub price: Option<u8>,
 }
 
+/// How long before its invoice a checkout session is made.
+pub const AT_THE_TILL: i64 = 600;
+
 /// Events that show a subscription and not what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
@@ -201,6 +204,8 @@ struct Money {
 struct Try {
     /// When the invoice was made.
     made: i64,
+    /// When whoever paid began to buy.
+    since: i64,
     /// The price that was told; none where it was not.
     price: Option<u8>,
     succeeds: bool,

@@ -1,7 +1,7 @@
 //! What is true at the end, and what reading Stripe would show on the way.
 
 use super::dice::Dice;
-use super::{Life, Money, Stripe, Sub, Try, Word};
+use super::{AT_THE_TILL, Checkout, Event, Invoice, Life, Stripe, Sub, Try, Word};
 
 /// What is true at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,39 @@ fn ends_paid(tries: &[&Try]) -> bool {
     tries.iter().any(|it| Some(it.made) == newest && it.succeeds)
 }
 
+impl Try {
+    /// Of an invoice, by itself.
+    pub fn of(invoice: Invoice, succeeds: bool) -> Self {
+        Self {
+            made: invoice.made,
+            since: invoice.made,
+            price: invoice.price,
+            succeeds,
+        }
+    }
+
+    /// Of the invoice of a checkout, which began before it and never tells its price.
+    pub fn at_the_till(invoice: Invoice) -> Self {
+        Self {
+            made: invoice.made,
+            since: invoice.made - AT_THE_TILL,
+            price: None,
+            succeeds: true,
+        }
+    }
+
+    fn told_by(word: &Word) -> Option<Self> {
+        match word {
+            Word::Paid { invoice, cents, .. } => (*cents > 0).then(|| Self::of(*invoice, true)),
+            Word::Failed { invoice } => Some(Self::of(*invoice, false)),
+            Word::Checkout { invoice, how } => {
+                matches!(how, Checkout::Paid | Checkout::PaidLater).then(|| Self::at_the_till(*invoice))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A subscription that has something to say.
 struct Voice {
     id: usize,
@@ -66,11 +99,24 @@ impl Stripe {
 
     /// What is true now.
     pub fn truth(&self) -> Truth {
-        let voices = if self.setting.payments_only {
-            self.voices_of_payments()
+        if self.setting.payments_only {
+            let tries: Vec<_> = self.money.iter().map(|money| money.tries.clone()).collect();
+            self.truth_of(&self.voices_of_payments(&tries))
         } else {
-            self.voices_of_subscriptions()
-        };
+            self.truth_of(&self.voices_of_subscriptions())
+        }
+    }
+
+    /// What is true as far as these events tell, where payments are all that is told.
+    pub fn truth_as_told<'e>(&self, events: impl Iterator<Item = &'e Event>) -> Truth {
+        let mut tries = vec![Vec::new(); self.subs.len()];
+        for event in events {
+            tries[event.sub].extend(Try::told_by(&event.word));
+        }
+        self.truth_of(&self.voices_of_payments(&tries))
+    }
+
+    fn truth_of(&self, voices: &[Voice]) -> Truth {
         let Some(place) = voices.iter().map(|voice| voice.place).min() else {
             let state = if self.setting.begins_in_trial {
                 "TRIAL_ACTIVE"
@@ -116,17 +162,17 @@ impl Stripe {
     /// Whoever paid the newest invoice is active and whoever did not is past due, at whatever price; where one was agreed, whoever paid for it
     /// by name, and who fell behind there does not come back by paying for another. An older invoice may be tried again for as long as it
     /// likes: Stripe's own status goes by the newest as well.
-    fn voices_of_payments(&self) -> Vec<Voice> {
+    fn voices_of_payments(&self, tries: &[Vec<Try>]) -> Vec<Voice> {
         let is_agreed = |it: &&Try| !self.setting.priced || it.price.is_none_or(|price| price == 1);
-        let counts = |money: &Money| {
+        let counts = |tries: &[Try]| {
             let by_name = |it: &Try| it.succeeds && it.price.is_some();
-            !self.setting.priced || money.tries.iter().filter(is_agreed).any(by_name)
+            !self.setting.priced || tries.iter().filter(is_agreed).any(by_name)
         };
-        let paid = self.money.iter().enumerate().filter(|(_, money)| counts(money));
-        paid.filter_map(|(id, money)| {
-            let agreed: Vec<&Try> = money.tries.iter().filter(is_agreed).collect();
-            let since = agreed.iter().filter(|it| it.succeeds).map(|it| it.made).min()?;
-            let is_paid = ends_paid(&agreed) && ends_paid(&money.tries.iter().collect::<Vec<_>>());
+        let paid = tries.iter().enumerate().filter(|(_, tries)| counts(tries));
+        paid.filter_map(|(id, tries)| {
+            let agreed: Vec<&Try> = tries.iter().filter(is_agreed).collect();
+            let since = agreed.iter().filter(|it| it.succeeds).map(|it| it.since).min()?;
+            let is_paid = ends_paid(&agreed) && ends_paid(&tries.iter().collect::<Vec<_>>());
             let (place, state) = if is_paid { (0, "ACTIVE") } else { (2, "PAST_DUE") };
             Some(Voice {
                 id,

@@ -8,7 +8,7 @@ use stripe_gateway::fixtures::{self, Version};
 
 use crate::model::charging::{DisputeLife, RefundLife};
 use crate::model::moves::CENTS;
-use crate::model::{self, Checkout, Invoice, Life, Paid, Sub, Told, Word};
+use crate::model::{self, AT_THE_TILL, Checkout, Invoice, Life, Paid, Sub, Told, Word};
 use crate::support::events::merge;
 use crate::support::{Event, unique};
 
@@ -125,7 +125,7 @@ impl Teller {
                 let session = json!({
                     "id": format!("cs_{}_{}", self.client, invoice.number), "subscription": self.subscription(event.sub),
                     "invoice": self.invoice(invoice.number), "payment_status": if paid { "paid" } else { "unpaid" },
-                    "amount_total": CENTS, "created": self.time(invoice.made)
+                    "amount_total": CENTS, "created": self.time(invoice.made - AT_THE_TILL)
                 });
                 merge(merge(object, of_customer), session)
             }
