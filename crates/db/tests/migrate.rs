@@ -171,7 +171,12 @@ async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_
     let rows = admin.query(sql, &[]).await.unwrap();
     let rows: Vec<_> = rows
         .iter()
-        .map(|row| (row.get::<_, String>(0), [1, 2, 3].map(|column| row.get::<_, Option<i64>>(column))))
+        .map(|row| {
+            (
+                row.get::<_, String>(0),
+                [1, 2, 3].map(|column| row.get::<_, Option<i64>>(column)),
+            )
+        })
         .collect();
     let expected = [
         // Whatever is billed next was made later than that, and whatever was billed before it earlier.

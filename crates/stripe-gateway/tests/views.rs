@@ -102,6 +102,21 @@ fn what_was_before_tells_absent_from_null_from_value() {
 }
 
 #[test]
+fn a_subscription_says_whether_it_shows_all_its_items() {
+    let more = |items: &str| subscription(&format!("\"items\":{items}")).unwrap().has_more_items;
+    assert!(more(r#"{"data":[{"price":"price_1"}],"has_more":true}"#));
+    for all in [
+        r#"{"data":[],"has_more":false}"#,
+        r#"{"data":[],"has_more":null}"#,
+        r#"{"data":[]}"#,
+        "[]",
+        "null",
+    ] {
+        assert!(!more(all), "{all}");
+    }
+}
+
+#[test]
 fn a_subscription_is_read_leniently() {
     let bare = subscription("\"x\":1").unwrap();
     assert_eq!((bare.start_date, bare.current_period_end, bare.price), (7, None, None));

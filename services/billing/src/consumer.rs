@@ -48,7 +48,7 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
-        let decided = self.decided_thin_events(&readings).await;
+        let decided = self.decided_already(&readings).await;
         let decided = decided.map_err(|error| batch_error(&error.into()))?;
         self.hydrator.hydrate(&mut readings, decided).await;
         let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
@@ -89,16 +89,15 @@ impl BatchHandler for Decider {
 }
 
 impl Decider {
-    /// The thin events of a batch that are decided: a repeat is worth no call to Stripe. A database that is away is noticed here, before
+    /// The events of a batch that need a reading and are decided: a repeat is worth no call to Stripe. A database that is away is noticed here, before
     /// anything is read: what is read then could not be kept, and would be read again and again.
-    async fn decided_thin_events(&self, readings: &[Reading<'_>]) -> Result<BTreeSet<EventKey>, DbError> {
-        let thin = |reading: &&Reading<'_>| matches!(reading.content, Content::Pointer(_));
-        let thin = || readings.iter().filter(thin);
-        let ids: Vec<&str> = thin().map(|reading| reading.event_id.as_str()).collect();
+    async fn decided_already(&self, readings: &[Reading<'_>]) -> Result<BTreeSet<EventKey>, DbError> {
+        let needy = || readings.iter().filter(|reading| reading.to_read().is_some());
+        let ids: Vec<&str> = needy().map(|reading| reading.event_id.as_str()).collect();
         if ids.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let created: Vec<DateTime<Utc>> = thin().map(|reading| reading.created).collect();
+        let created: Vec<DateTime<Utc>> = needy().map(|reading| reading.created).collect();
         let conn = self.database.conn().await?;
         let known = find_known_events(&conn, &ids, &created).await?;
         let decided = known.into_iter().filter(|(_, event)| event.is_decided());

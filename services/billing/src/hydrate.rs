@@ -1,4 +1,5 @@
-//! Thin events carry no object: theirs are read from Stripe before the batch is decided (ING-9).
+//! Thin events carry no object: theirs are read from Stripe before the batch is decided (ING-9). So is a subscription of which an event shows
+//! only some items, where the agreed price is not among them.
 //!
 //! The calls come before the transaction, never within it. An object that cannot be read at present leaves its event waiting, with a time
 //! of its own at which [`crate::refresh`] sends it back, so that neither an outage nor a missing key parks or loses anything, and no object
@@ -21,7 +22,7 @@ use stripe_gateway::client::read::ReadError;
 use tokio::sync::Notify;
 
 use crate::pauses::{Pauses, Standing};
-use crate::reading::{Asked, Content, Pointer, Reading, of_object};
+use crate::reading::{Content, Pointer, Reading, of_object};
 
 /// Reads at once.
 const AT_ONCE: usize = 16;
@@ -32,7 +33,7 @@ const A_SECOND: NonZeroU32 = NonZeroU32::new(25).expect("25 is not 0");
 /// A batch waits this long for its objects, all together.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Reads the objects of thin events, as long as Stripe can be asked.
+/// Reads the objects of events that do not show them, as long as Stripe can be asked.
 pub(crate) struct Hydrator {
     stripe: Option<Client>,
     alerts: AlertRaiser,
@@ -55,20 +56,16 @@ impl Hydrator {
         }
     }
 
-    /// Reads what the batch's thin events point to, and puts in each what it comes to. Those that are `decided` are left as they are, and
+    /// Reads what the batch's events leave to be read, and puts in each what it comes to. Those that are `decided` are left as they are, and
     /// so is every message of an event but its first.
     pub(crate) async fn hydrate(&self, readings: &mut [Reading<'_>], decided: BTreeSet<EventKey>) {
         let mut seen = decided;
         let pointers: Vec<(usize, Pointer)> = readings
             .iter()
             .enumerate()
-            .filter_map(|(place, reading)| match &reading.content {
-                Content::Pointer(pointer) if seen.insert(reading.key()) => Some((place, pointer.clone())),
-                Content::Pointer(_)
-                | Content::Ignored(..)
-                | Content::Unreadable(_)
-                | Content::GaveUp(_)
-                | Content::Statement(_) => None,
+            .filter_map(|(place, reading)| {
+                let pointer = reading.to_read()?;
+                seen.insert(reading.key()).then(|| (place, pointer.clone()))
             })
             .collect();
         if pointers.is_empty() {
@@ -121,12 +118,9 @@ impl Hydrator {
                 self.pauses.begin(&kind);
             }
         }
-        for (place, pointer) in asked {
+        for place in asked.into_keys() {
             if let Some(reading) = readings.get_mut(place) {
-                reading.content = Content::Pointer(Pointer {
-                    asked: Asked::InVain,
-                    ..pointer
-                });
+                reading.was_asked_in_vain();
             }
         }
     }

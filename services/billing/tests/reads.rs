@@ -138,3 +138,97 @@ fn a_round_of_reading_ends_when_stripe_is_silent() {
         },
     );
 }
+
+/// Of twelve items, the agreed price is that of the last one.
+fn of_many_items(name: &str) -> Value {
+    let items: Vec<Value> = (1..=10).map(|number| item(&format!("price_{number}"))).collect();
+    json!({
+        "id": format!("sub_{name}"), "object": "subscription", "customer": format!("cus_{name}"), "status": "active", "created": T0,
+        "start_date": T0, "currency": "eur", "cancel_at_period_end": false, "metadata": {},
+        "items": {"object": "list", "data": items, "has_more": true}
+    })
+}
+
+fn item(price: &str) -> Value {
+    json!({
+        "id": format!("si_{price}"), "object": "subscription_item", "price": {"id": price, "currency": "eur"},
+        "current_period_end": T0 + 2_592_000
+    })
+}
+
+fn many_items(path: &str) -> Option<Value> {
+    if path == "/v1/subscription_items" {
+        let items: Vec<Value> = (1..=12).map(|number| item(&format!("price_{number}"))).collect();
+        return Some(json!({"object": "list", "data": items, "has_more": false}));
+    }
+    Some(of_many_items(path.strip_prefix("/v1/subscriptions/sub_")?))
+}
+
+fn of_many(name: &str) -> Event {
+    Event::new("customer.subscription.updated", T0, of_many_items(name))
+}
+
+async fn agree(world: &World, name: &str, price: &str) {
+    let contract = json!({
+        "org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": format!("cus_{name}"), "contracted_price_id": price
+    });
+    assert_eq!(world.put(name, &contract).await.0, 201);
+}
+
+/// Stripe shows ten items within a subscription; the agreed price may be another one.
+#[test]
+fn an_agreed_price_that_is_not_shown_is_looked_for_before_anybody_is_let_in_or_accused() {
+    in_counted_world(many_items, async |world, counter| {
+        for (name, price) in [("shown", "price_3"), ("hidden", "price_12"), ("nowhere", "price_99")] {
+            agree(&world, name, price).await;
+        }
+        assert_eq!(world.decide(&of_many("shown")).await.outcome, "applied");
+        assert_eq!(counter.asked(), [], "what is shown is enough");
+        let (hidden, nowhere) = (of_many("hidden"), of_many("nowhere"));
+        for event in [&hidden, &nowhere] {
+            world.send(event).await;
+            world.decided(&event.id).await;
+        }
+        assert_eq!(world.row(&nowhere.id).await.reason, "price_not_contracted");
+        for (name, state) in [("shown", "ACTIVE"), ("hidden", "ACTIVE"), ("nowhere", "TRIAL_PENDING")] {
+            assert_eq!(world.state(name).await, state, "{name}");
+        }
+        let paths: Vec<String> = counter.asked().into_iter().map(|(path, _)| path).collect();
+        let items = "/v1/subscription_items";
+        assert_eq!(
+            paths,
+            [
+                "/v1/subscriptions/sub_hidden",
+                items,
+                "/v1/subscriptions/sub_nowhere",
+                items
+            ]
+        );
+        let alerts = world.alerts(1).await;
+        assert_eq!(alerts[0]["key"], "plan_application:nowhere");
+    });
+}
+
+#[test]
+fn an_agreed_price_that_is_not_shown_waits_for_stripe_and_holds_up_nobody() {
+    in_counted_world(
+        |_| None,
+        async |world, counter| {
+            agree(&world, "hidden", "price_12").await;
+            let event = of_many("hidden");
+            world.send(&event).await;
+            eventually(SOON, || async { !counter.asked().is_empty() }).await;
+            let row = world.row(&event.id).await;
+            assert_eq!(
+                (row.outcome.as_str(), row.reason.as_str()),
+                ("waiting", "object_not_read")
+            );
+            assert_eq!(world.state("hidden").await, "TRIAL_PENDING");
+            let told = world.timeline("hidden").await.remove(0);
+            assert_eq!(told.short(), "waiting/authority/object_not_read");
+            // Whoever agrees on what is shown need not wait for Stripe.
+            agree(&world, "shown", "price_3").await;
+            assert_eq!(world.decide(&of_many("shown")).await.outcome, "applied");
+        },
+    );
+}

@@ -4,6 +4,7 @@
 use stripe_billing::invoice::RetrieveInvoice;
 use stripe_billing::invoice_payment::RetrieveInvoicePayment;
 use stripe_billing::subscription::RetrieveSubscription;
+use stripe_billing::subscription_item::ListSubscriptionItem;
 use stripe_checkout::checkout_session::RetrieveCheckoutSession;
 use stripe_client_core::StripeRequest;
 use stripe_connect::account::RetrieveAccount;
@@ -60,6 +61,7 @@ operations!(Get {
     ListIdTransferReversal => "list_transfer_reversals" at "/transfers/*/reversals",
     ListPaymentIntent => "list_payment_intents" at "/payment_intents",
     ListRefund => "list_refunds" at "/refunds",
+    ListSubscriptionItem => "list_subscription_items" at "/subscription_items",
     ListTransfer => "list_transfers" at "/transfers",
 });
 
@@ -116,6 +118,7 @@ mod tests {
             get(&ListIdTransferReversal::new("tr_1"), "/transfers/tr_1/reversals"),
             get(&ListPaymentIntent::new(), "/payment_intents"),
             get(&ListRefund::new(), "/refunds"),
+            get(&ListSubscriptionItem::new("sub_1"), "/subscription_items"),
             get(&ListTransfer::new(), "/transfers"),
             post(&CancelPaymentIntent::new("pi_1"), "/payment_intents/pi_1/cancel"),
             post(&CapturePaymentIntent::new("pi_1"), "/payment_intents/pi_1/capture"),

@@ -83,6 +83,16 @@ pub struct Answer<T = ()> {
     pub receipt: Receipt,
 }
 
+impl<T> Answer<T> {
+    pub(super) fn map<U>(self, content: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            content: content(self.content),
+            body: self.body,
+            receipt: self.receipt,
+        }
+    }
+}
+
 impl Answer {
     pub(super) fn with<T>(self, content: T) -> Answer<T> {
         Answer {

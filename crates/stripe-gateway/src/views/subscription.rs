@@ -4,7 +4,7 @@
 
 use super::read::{Change, Object};
 use super::words::SubscriptionStatus;
-use super::{Metadata, ViewError};
+use super::{List, Metadata, ObjectView, ViewError};
 
 /// What billing decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Subscription {
     pub price: Option<Price>,
     /// The prices of the other items.
     pub other_prices: Vec<Price>,
+    /// Whether it has items that are not shown: Stripe shows the first ten.
+    pub has_more_items: bool,
     /// `in_...`.
     pub latest_invoice: Option<String>,
     /// Set by whoever made it.
@@ -88,6 +90,9 @@ impl Subscription {
     pub(super) fn read(object: &Object<'_>) -> Result<Self, ViewError> {
         let created = object.required("created", Object::time)?;
         let items = object.list("items")?;
+        let has_more_items = object
+            .object_if_one("items")?
+            .map_or(Ok(None), |list| list.flag("has_more"))?;
         let current_period_end = match object.time("current_period_end")? {
             Some(end) => Some(end),
             None => latest_period_end(&items)?,
@@ -112,9 +117,26 @@ impl Subscription {
             current_period_end,
             price: first_price(&items, currency)?,
             other_prices,
+            has_more_items: has_more_items.unwrap_or(false),
             latest_invoice: object.id("latest_invoice")?,
             metadata: Metadata::read(object, "metadata")?,
         })
+    }
+}
+
+impl Subscription {
+    /// Takes in the prices of a page of its items, as `GET /v1/subscription_items` lists them.
+    pub(crate) fn take_items(&mut self, page: &[u8]) -> Result<(), ViewError> {
+        let page = List::parse(page)?;
+        let currency = self.price.as_ref().and_then(|price| price.currency.clone());
+        for item in page.items {
+            let item = ObjectView::of(item).of_kind("subscription_item", "subscription_item")?;
+            let price = price(&item, currency.clone())?;
+            self.other_prices
+                .extend(price.filter(|price| Some(price) != self.price.as_ref() && !self.other_prices.contains(price)));
+        }
+        self.has_more_items = page.has_more;
+        Ok(())
     }
 }
 

@@ -47,6 +47,66 @@ async fn each_object_is_read_in_the_words_of_its_view_with_its_bytes_and_stripes
     );
 }
 
+/// Stripe shows the first ten items within a subscription.
+#[tokio::test]
+async fn a_subscription_that_shows_some_of_its_items_is_read_with_all_their_prices() {
+    let mut shown: Value = serde_json::from_str(&object("customer.subscription.updated")).unwrap();
+    shown["items"]["has_more"] = Value::Bool(true);
+    let first = shown["items"]["data"][0].clone();
+    let item = |price: &str| {
+        let mut item = first.clone();
+        item["price"]["id"] = price.into();
+        item
+    };
+    let page = |items: &[Value], more: bool| serde_json::json!({"object": "list", "data": items, "has_more": more});
+    let all = [item("price_11"), first.clone(), item("price_12")];
+    let replies = [
+        page(&all, false),
+        page(&all, true),
+        serde_json::json!({"object": "list", "data": [{"object": "price"}], "has_more": false}),
+    ];
+    let date = "Thu, 01 Oct 2026 12:00:00 GMT";
+    let replies = replies.iter().flat_map(|list| {
+        let subscription = with(answer(200, shown.to_string()), "date", date);
+        [
+            subscription,
+            with(answer(200, list.to_string()), "date", "Thu, 01 Oct 2026 12:00:09 GMT"),
+        ]
+    });
+    let server = Server::start(replies.collect()).await;
+    let client = client(&server);
+    let answer = client.read_subscription("sub_1").await.unwrap();
+    let read = &answer.content;
+    assert_eq!(
+        read.price.as_ref().map(|price| price.id.as_str()),
+        first["price"]["id"].as_str()
+    );
+    let others: Vec<&str> = read.other_prices.iter().map(|price| price.id.as_str()).collect();
+    assert_eq!(
+        (others.as_slice(), read.has_more_items),
+        (["price_11", "price_12"].as_slice(), false)
+    );
+    assert_eq!(
+        answer.receipt.answered_at,
+        Some(UnixSeconds(1_790_856_000)),
+        "of the first answer"
+    );
+    assert_eq!(answer.body.as_bytes(), shown.to_string().as_bytes());
+    let asked = &server.requests()[1].path;
+    let (path, query) = asked.split_once('?').unwrap();
+    assert_eq!(path, "/v1/subscription_items");
+    assert!(
+        query.contains("subscription=sub_1") && query.contains("limit=100"),
+        "{query}"
+    );
+    assert!(
+        client.read_subscription("sub_1").await.unwrap().content.has_more_items,
+        "a page is not all"
+    );
+    let error = client.read_subscription("sub_1").await.unwrap_err();
+    assert!(matches!(error, ReadError::Unreadable { .. }), "{error:?}");
+}
+
 #[tokio::test]
 async fn an_event_is_read_with_its_envelope() {
     let fixture = fixtures::find("invoice.paid", Version::Basil).unwrap();

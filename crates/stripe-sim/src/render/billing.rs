@@ -6,9 +6,13 @@ use super::{add, catalog, metadata};
 use crate::state::subscription::{Collection, Item, MissingMethod, Status, Subscription};
 use crate::version::Train;
 
+/// A list within an object shows its first page only.
+const SHOWN: usize = 10;
+
 pub(super) fn subscription(one: &Subscription, train: Train) -> Value {
-    let items = items(one, train);
+    let mut items = items(one, train);
     let total = items.len();
+    items.truncate(SHOWN);
     let mut value = json!({
         "id": one.id,
         "object": "subscription",
@@ -37,7 +41,7 @@ pub(super) fn subscription(one: &Subscription, train: Train) -> Value {
         "items": {
             "object": "list",
             "data": items,
-            "has_more": false,
+            "has_more": total > SHOWN,
             "total_count": total,
             "url": format!("/v1/subscription_items?subscription={}", one.id)
         },

@@ -122,11 +122,7 @@ impl<'m> Judge<'m> {
                 judged.decision = Decision::without_effect(Outcome::Parked, None, Reason::Unreadable);
                 judged.details = json!({ "problem": why });
             }
-            Content::Pointer(pointer) => {
-                judged.decision = Decision::waiting(Reason::ObjectNotRead);
-                judged.waiting_for = Some(object_name(&pointer.url));
-                judged.read_again = Some(self.read_again(pointer, event));
-            }
+            Content::Pointer(pointer) => self.put_off(pointer, &mut judged),
             Content::Statement(statement) => self.judge(statement, &mut judged),
         }
         let decision = judged.decision;
@@ -142,17 +138,19 @@ impl<'m> Judge<'m> {
         }
     }
 
-    /// When the object of a thin event is asked for again. Where it was asked for in vain that is later each time, for this event alone.
-    fn read_again(&self, pointer: &Pointer, event: &Open<'m>) -> ReadAgain {
-        let before = event.earlier.map_or(0, |earlier| earlier.read_failures);
+    /// Lets an event wait until its object was read. Where that was asked for in vain it is asked for later each time, for this event alone.
+    fn put_off(&self, pointer: &Pointer, judged: &mut Judged<'m>) {
+        judged.decision = Decision::waiting(Reason::ObjectNotRead);
+        judged.waiting_for = Some(object_name(&pointer.url));
+        let before = judged.earlier.map_or(0, |earlier| earlier.read_failures);
         let (failures, in_a_row) = match pointer.asked {
             Asked::NotYet => (before, 0),
             Asked::InVain => (before.saturating_add(1), before.saturating_add(1)),
         };
-        ReadAgain {
+        judged.read_again = Some(ReadAgain {
             failures,
-            at: self.rules.now + backoff::pause(&event.reading.event_id, in_a_row),
-        }
+            at: self.rules.now + backoff::pause(&judged.reading.event_id, in_a_row),
+        });
     }
 
     fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {
@@ -300,6 +298,10 @@ impl<'m> Judge<'m> {
             return;
         };
         let is_contracted = held.client.is_contracted(fact);
+        if let (false, Some(whole)) = (is_contracted, &statement.whole) {
+            self.put_off(whole, judged);
+            return;
+        }
         let decision = held.client.observe(fact);
         judged.decision = decision;
         let customer = statement.customer.as_ref().map(ToString::to_string).unwrap_or_default();

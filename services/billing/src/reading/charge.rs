@@ -77,6 +77,7 @@ impl Statement {
             session: None,
             named: None,
             is_checkout: false,
+            whole: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use domain::ids::{CheckoutSessionId, ClientId, CustomerId, SubscriptionId};
 use domain::time::UnixSeconds;
 use stripe_gateway::client::read::Related;
 use stripe_gateway::envelope::{Envelope, Form};
-use stripe_gateway::views::{EventView, PreviousSubscription, ViewError, related_url};
+use stripe_gateway::views::{EventView, PreviousSubscription, Subscription, ViewError, related_url};
 
 use field::{LAST_SECOND, Unreadable};
 pub(crate) use object::{of_charge, of_object, of_subscription};
@@ -62,7 +62,7 @@ pub(crate) enum Source {
     Object,
 }
 
-/// What a thin event points to.
+/// What a thin event points to, or one that does not show all of its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pointer {
     /// What is read of it.
@@ -123,6 +123,8 @@ pub(crate) struct Statement {
     pub(crate) session: Option<CheckoutSessionId>,
     pub(crate) named: Option<ClientId>,
     pub(crate) is_checkout: bool,
+    /// Where the whole of it is, if an event shows only some of a subscription's items: the agreed price may be among the others.
+    pub(crate) whole: Option<Pointer>,
 }
 
 /// What a statement is about.
@@ -190,6 +192,28 @@ impl Reading<'_> {
     /// What the inbox knows the event by.
     pub(crate) fn key(&self) -> EventKey {
         (self.event_id.clone(), self.created)
+    }
+
+    /// What has to be read before it can be decided: the object of a thin event; and the whole of a subscription once that was put off, for
+    /// a delivery is judged by what it shows first.
+    pub(crate) fn to_read(&self) -> Option<&Pointer> {
+        match &self.content {
+            Content::Pointer(pointer) => Some(pointer),
+            Content::Statement(statement) if !self.is_delivery => statement.whole.as_ref(),
+            Content::Statement(_) | Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) => None,
+        }
+    }
+
+    /// Notes that what has to be read could not be.
+    pub(crate) fn was_asked_in_vain(&mut self) {
+        let pointer = match &mut self.content {
+            Content::Pointer(pointer) => Some(pointer),
+            Content::Statement(statement) => statement.whole.as_mut(),
+            Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) => None,
+        };
+        if let Some(pointer) = pointer {
+            pointer.asked = Asked::InVain;
+        }
     }
 
     /// Whether this message of the event has nothing to say for how it came here ([`Reason::OF_A_DELIVERY`]).
@@ -289,12 +313,15 @@ fn statement(event: &EventView<'_>, rule: Rule, at: UnixSeconds) -> Result<Resul
     let nothing_before = PreviousSubscription::default();
     match rule {
         Rule::SubscriptionCreated => {
-            subscription::snapshot(&event.subscription()?, &nothing_before, at, Rank::Created).map(Ok)
+            let view = event.subscription()?;
+            let said = subscription::snapshot(&view, &nothing_before, at, Rank::Created)?;
+            Ok(Ok(with_the_whole(said, &view, at)))
         }
         Rule::SubscriptionChanged => {
             let view = event.subscription()?;
             let before = event.previous_subscription(&view)?;
-            subscription::snapshot(&view, &before, at, Rank::Updated).map(Ok)
+            let said = subscription::snapshot(&view, &before, at, Rank::Updated)?;
+            Ok(Ok(with_the_whole(said, &view, at)))
         }
         Rule::SubscriptionDeleted => subscription::deleted(&event.subscription()?, at),
         Rule::InvoicePaid => payment::invoice(&event.invoice()?, at, Paid::Yes),
@@ -305,6 +332,17 @@ fn statement(event: &EventView<'_>, rule: Rule, at: UnixSeconds) -> Result<Resul
         Rule::Dispute(said_by) => charge::dispute(&event.dispute()?, said_by, at).map(Ok),
         Rule::Nothing(reason) => Ok(Err(reason)),
     }
+}
+
+/// Stripe shows ten items within a subscription, and says that there are more.
+fn with_the_whole(said: Statement, view: &Subscription, at: UnixSeconds) -> Statement {
+    let whole = view.has_more_items.then(|| Pointer {
+        rule: Rule::SubscriptionChanged,
+        url: format!("/v1/subscriptions/{}", view.id),
+        at,
+        asked: Asked::NotYet,
+    });
+    Statement { whole, ..said }
 }
 
 /// A client id in metadata that is no id names nobody.

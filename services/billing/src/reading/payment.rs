@@ -59,6 +59,7 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
         session: None,
         named: named(view.client_id()),
         is_checkout: false,
+        whole: None,
     }))
 }
 
@@ -136,6 +137,7 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
         session: Some(session),
         named: named(view.metadata.client_id()),
         is_checkout: true,
+        whole: None,
     }))
 }
 

@@ -6,6 +6,7 @@ mod related;
 
 use stripe_billing::invoice::RetrieveInvoice;
 use stripe_billing::subscription::RetrieveSubscription;
+use stripe_billing::subscription_item::ListSubscriptionItem;
 use stripe_checkout::checkout_session::RetrieveCheckoutSession;
 use stripe_core::charge::RetrieveCharge;
 use stripe_core::event::RetrieveEvent;
@@ -73,17 +74,32 @@ impl ReadError {
     }
 }
 
+/// The most that Stripe gives on one page; a subscription has at most twenty items, unless Stripe allows an account more.
+const ITEMS: i64 = 100;
+
 /// What a read gives.
 pub type Reading<T> = Result<Answer<T>, ReadError>;
 
 impl Client {
-    /// The subscription as it is now.
+    /// The subscription as it is now, with the prices of all its items: those that it does not show itself are listed by a second call. Body and
+    /// time are those of the first one, so that what changes between the two is told by an event that is later.
     ///
     /// # Errors
     /// [`ReadError`]; [`ReadError::Missing`] when there is none of that id.
     pub async fn read_subscription(&self, id: &str) -> Reading<Subscription> {
-        self.read_by_id(id, RetrieveSubscription::new, |object| object.subscription())
-            .await
+        let mut read = self
+            .read_by_id(id, RetrieveSubscription::new, |object| object.subscription())
+            .await?;
+        if read.content.has_more_items {
+            let call = plain(id).map(|id| Call::get(&ListSubscriptionItem::new(id).limit(ITEMS)))?;
+            let mut whole = read.content;
+            let listed = self.read(call, |page| {
+                whole.take_items(page)?;
+                Ok(whole)
+            });
+            read.content = listed.await?.content;
+        }
+        Ok(read)
     }
 
     /// The invoice as it is now.

@@ -120,6 +120,10 @@ impl Client {
     pub async fn read_related(&self, url: &str) -> Reading<RelatedObject> {
         let related = Related::parse(url)?;
         let kind = related.kind;
+        if kind == Kind::Subscription {
+            let whole = self.read_subscription(&related.id).await?;
+            return Ok(whole.map(RelatedObject::Subscription));
+        }
         self.read(kind.call(&related.id), |body| kind.view(body)).await
     }
 }
