@@ -295,7 +295,7 @@ fn a_first_card_that_fails_takes_nobody_down_whom_a_second_one_paid_for() {
         payment.made_at = Some(UnixSeconds(0));
     }
     let nothing = (Outcome::Ignored, None, Reason::FirstInvoiceFailed);
-    check(client(None, None), &[fails.clone()], with(nothing, pending));
+    check(client(None, None), std::slice::from_ref(&fails), with(nothing, pending));
     check(
         client(None, None),
         &[fails.clone(), paid.clone()],
