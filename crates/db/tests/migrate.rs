@@ -162,12 +162,24 @@ async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_
                    ('sub_never', 'c', 'org_1', 'cus_1', NULL, NULL, 88128000),
                    ('sub_paid', 'c', 'org_1', 'cus_1', 86400000, 87264000, NULL),
                    ('sub_recovered', 'c', 'org_1', 'cus_1', 86400000, 88128000, 87264000);
+        INSERT INTO billing_subscriptions (stripe_subscription_id, client_id, org_id, stripe_customer_id, first_paid_at, last_paid_at,
+                                           last_failed_at, billed_otherwise)
+            SELECT id, 'c', 'org_1', 'cus_1', paid, paid, failed, jsonb_build_array(
+                jsonb_build_object('prices', '[]'::jsonb, 'currency', NULL, 'first_paid_at', NULL, 'last_paid_at', otherwise_paid,
+                                   'last_failed_at', otherwise_failed))
+            FROM (VALUES ('sub_two_behind', 1000, 3000, 2000, NULL), ('sub_two_below', 1000, 1500, 2000, NULL),
+                         ('sub_two_failed', 1000, NULL, 2000, 3000), ('sub_two_never', NULL, NULL, NULL, 3000))
+                AS given (id, paid, failed, otherwise_paid, otherwise_failed);
+        INSERT INTO billing_subscriptions (stripe_subscription_id, client_id, org_id, stripe_customer_id, first_paid_at, last_paid_at,
+                                           last_failed_at, snapshot_rank, snapshot_at, observations)
+            VALUES ('sub_seen', 'c', 'org_1', 'cus_1', 1000, 1000, 3000, 1, 5, '[]');
         DELETE FROM schema_migrations WHERE version = 17;
         COMMIT;";
     admin.batch_execute(old).await.unwrap();
     let report = db::migrate(&test.url().into()).await.unwrap();
     assert_eq!(report.applied, ["0017_by_the_invoice"]);
-    let sql = "SELECT stripe_subscription_id, first_paid_at, last_paid_at, last_failed_at FROM billing_subscriptions ORDER BY 1";
+    let sql = "SELECT stripe_subscription_id, last_paid_at, last_failed_at, (billed_otherwise -> 0 ->> 'last_failed_at')::bigint \
+               FROM billing_subscriptions ORDER BY 1";
     let rows = admin.query(sql, &[]).await.unwrap();
     let rows: Vec<_> = rows
         .iter()
@@ -180,10 +192,15 @@ async fn who_fell_behind_before_payments_were_dated_by_their_invoices_stands_as_
         .collect();
     let expected = [
         // Whatever is billed next was made later than that, and whatever was billed before it earlier.
-        ("sub_behind", [Some(86_400_000), Some(87_264_000), Some(87_264_001)]),
+        ("sub_behind", [Some(87_264_000), Some(87_264_001), None]),
         ("sub_never", [None, None, None]),
-        ("sub_paid", [Some(86_400_000), Some(87_264_000), None]),
-        ("sub_recovered", [Some(86_400_000), Some(88_128_000), None]),
+        ("sub_paid", [Some(87_264_000), None, None]),
+        ("sub_recovered", [Some(88_128_000), None, None]),
+        ("sub_seen", [Some(1_000), Some(3_000), None]),
+        ("sub_two_behind", [Some(1_000), Some(2_001), None]),
+        ("sub_two_below", [Some(1_000), Some(1_001), None]),
+        ("sub_two_failed", [Some(1_000), None, Some(2_001)]),
+        ("sub_two_never", [None, None, None]),
     ];
     assert_eq!(rows, expected.map(|(id, times)| (id.to_owned(), times)));
 }

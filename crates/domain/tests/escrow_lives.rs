@@ -108,6 +108,7 @@ fn live(escrow: Escrow, steps: &[Step]) -> TestCaseResult {
         balances: Balances::new(),
         seen: BTreeSet::new(),
         called: BTreeSet::new(),
+        tried: BTreeSet::new(),
         told_to_refund: 0,
     };
     for step in steps {

@@ -45,6 +45,7 @@ fn first_transfer() -> TransferId {
     TransferId::parse("tr_1").expect("an id")
 }
 
+#[derive(Clone)]
 struct Story {
     escrow: Escrow,
     effects: Vec<Effect>,
@@ -189,10 +190,16 @@ fn a_refund_made_by_hand_while_ours_stands_refused_is_taken_for_it() {
         let mut story = Story::captured();
         story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
         story.end(&Task::Refund, refused.clone());
+        let standing = story.jobs();
         story.hear(Fact::Refunded(eur(2_000)));
         assert!(story.has_told(&Notice::RefundedOutside));
-        assert_eq!(story.jobs(), [(Task::Refund, 3_000, Standing::Open)], "what is missing");
-        story.end(&Task::Refund, refused.clone());
+        assert_eq!(story.jobs(), standing, "whoever pays it in parts is not overtaken");
+        let mut again = story.clone();
+        let (refund, _) = again.escrow.job_on(&Task::Refund).expect("a job");
+        again.ask(Command::Retry { job: refund }, NOW).expect("asked");
+        assert_eq!(again.escrow.wish(refund), Wish::Withdrawn);
+        again.end(&Task::Refund, JobOutcome::Abandoned);
+        assert_eq!(again.jobs(), [(Task::Refund, 3_000, Standing::Open)], "what is missing");
         story.hear(Fact::Refunded(eur(5_000)));
         assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Held));
         story.hear(Fact::Refunded(eur(6_000)));
@@ -208,11 +215,45 @@ fn a_refund_made_by_hand_while_ours_stands_refused_is_taken_for_it() {
 /// A call whose answer nobody has may be what a person gave up waiting for.
 #[test]
 fn a_refund_made_by_hand_while_ours_is_unknown_is_taken_for_it_once_ours_is_known_not_to_be_made() {
+    for amount in [4_000, 5_000, 6_000, 10_000] {
+        for ended in [JobOutcome::Refused(transient()), JobOutcome::Abandoned] {
+            let mut story = Story::captured();
+            story.ask(Command::Refund(Some(amount)), NOW).expect("asked");
+            story.hear(Fact::Refunded(eur(amount)));
+            let (refund, _) = story.escrow.job_on(&Task::Refund).expect("a job");
+            assert_eq!(story.escrow.wish(refund), Wish::Withdrawn, "it is not sent again");
+            story.end(&Task::Refund, ended);
+            assert_eq!((story.jobs(), story.escrow.refunded.total()), (vec![], amount));
+        }
+    }
+}
+
+/// Nobody had reason to make a refund by hand that was not even tried: theirs is beside ours.
+#[test]
+fn a_refund_by_others_before_ours_was_tried_is_another_one() {
     let mut story = Story::captured();
     story.ask(Command::Refund(Some(5_000)), NOW).expect("asked");
     story.hear(Fact::Refunded(eur(5_000)));
-    story.end(&Task::Refund, JobOutcome::Refused(transient()));
-    assert_eq!((story.jobs(), story.escrow.refunded.total()), (vec![], 5_000));
+    story.end(&Task::Refund, JobOutcome::Dropped);
+    assert_eq!(story.jobs(), [(Task::Refund, 5_000, Standing::Open)]);
+    story.end(&Task::Refund, JobOutcome::Done(None));
+    assert_eq!(story.escrow.refunded.total(), 10_000);
+}
+
+/// A call is made whole or not at all: what is less than it is others', and no loss that was booked is taken back for it.
+#[test]
+fn a_smaller_refund_by_others_while_ours_is_under_way_is_not_taken_for_it() {
+    let mut story = Story::paid_out();
+    story.ask(Command::Refund(None), NOW).expect("asked");
+    let failure = Some(Failure::new(ErrorCode::AccountClosed, 400));
+    story.end(&Task::Reverse(seller(), first_transfer()), JobOutcome::GivenUp(failure));
+    story.ask(Command::BearLoss(seller()), NOW).expect("borne");
+    assert_eq!(story.jobs(), [(Task::Refund, 10_000, Standing::Open)]);
+    story.hear(Fact::Refunded(eur(3_000)));
+    assert_eq!(story.escrow.recipients[0].written_off, 9_000);
+    story.end(&Task::Refund, JobOutcome::Abandoned);
+    assert_eq!(story.jobs(), [(Task::Refund, 7_000, Standing::Open)]);
+    assert_eq!(story.escrow.recipients[0].written_off, 9_000);
 }
 
 #[test]
@@ -224,7 +265,7 @@ fn a_refund_whose_answer_is_behind_its_webhook_takes_nothing_more_from_the_recip
     story.hear(Fact::Refunded(eur(5_000)));
     assert_eq!(story.jobs(), [(Task::Refund, 5_000, Standing::Open)]);
     let (refund, _) = story.escrow.job_on(&Task::Refund).expect("a job");
-    assert_eq!(story.escrow.wish(refund), Wish::Wanted, "until its outcome is known");
+    assert_eq!(story.escrow.wish(refund), Wish::Withdrawn, "it may be this one");
     story.end(&Task::Refund, JobOutcome::Done(None));
     assert_eq!((story.jobs(), story.escrow.status), (vec![], EscrowStatus::Distributed));
     assert_eq!(story.escrow.recipients[0].net(), 4_500);

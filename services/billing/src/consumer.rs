@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use db::billing::inbox::{EventKey, find_known_events};
 use db::{Database, DbError, in_txn};
 use domain::billing::authority::Binding;
-use domain::billing::decision::{Decision, Guard, Outcome};
+use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use serde_json::Value;
 use service_kit::clock::Clock;
 use tokio::sync::Notify;
@@ -48,28 +48,23 @@ impl BatchHandler for Decider {
         if readings.is_empty() {
             return Ok(verdicts);
         }
-        let decided = self.decided_already(&readings).await;
+        let decided = self.decided_thin_events(&readings).await;
         let decided = decided.map_err(|error| batch_error(&error.into()))?;
         self.hydrator.hydrate(&mut readings, decided).await;
-        let report = self.decide(&readings, now).await.map_err(|error| batch_error(&error))?;
-        count(readings.iter().zip(&report.decisions), self.clock.now());
-        let told = report.decisions.iter().zip(&report.details);
-        for ((place, reading), (decision, details)) in places.into_iter().zip(&readings).zip(told) {
-            log(reading, *decision, details);
-            if let (
-                Some(Decision {
-                    outcome: Outcome::Parked,
-                    ..
-                }),
-                Content::Unreadable(why),
-            ) = (decision, &reading.content)
-                && let Some(verdict) = verdicts.get_mut(place)
-            {
-                *verdict = Verdict::Park { reason: why.clone() };
-            }
-        }
-        if report.wrote_outbox {
-            self.nudge.notify_one();
+        let decisions = self.decide_and_tell(&readings, &places, &mut verdicts, now).await?;
+        let put_off = readings.into_iter().zip(places).zip(decisions);
+        let put_off = put_off.filter(|((reading, _), decision)| was_put_off(reading, *decision));
+        let (mut put_off, places): (Vec<Reading<'_>>, Vec<usize>) = put_off.map(|(reading, _)| reading).unzip();
+        self.hydrator.complete(&mut put_off).await;
+        // What was not asked for waits as it was put off.
+        let (put_off, places): (Vec<Reading<'_>>, Vec<usize>) = put_off
+            .into_iter()
+            .zip(places)
+            .filter(|(reading, _)| reading.whole().is_none())
+            .map(|(reading, place)| (reading.again(), place))
+            .unzip();
+        if !put_off.is_empty() {
+            self.decide_and_tell(&put_off, &places, &mut verdicts, now).await?;
         }
         Ok(verdicts)
     }
@@ -88,16 +83,53 @@ impl BatchHandler for Decider {
     }
 }
 
+/// Whether it waits for the whole of what it shows a part of.
+fn was_put_off(reading: &Reading<'_>, decision: Option<Decision>) -> bool {
+    let waits = decision.is_some_and(|decision| decision.reason == Reason::ObjectNotRead);
+    waits && reading.whole().is_some()
+}
+
 impl Decider {
-    /// The events of a batch that need a reading and are decided: a repeat is worth no call to Stripe. A database that is away is noticed here, before
+    /// Decides, counts and logs; and parks what cannot be read.
+    async fn decide_and_tell(
+        &self,
+        readings: &[Reading<'_>],
+        places: &[usize],
+        verdicts: &mut [Verdict],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Option<Decision>>, BatchError> {
+        let report = self.decide(readings, now).await.map_err(|error| batch_error(&error))?;
+        count(readings.iter().zip(&report.decisions), self.clock.now());
+        let told = report.decisions.iter().zip(&report.details);
+        for ((place, reading), (decision, details)) in places.iter().zip(readings).zip(told) {
+            log(reading, *decision, details);
+            if let (
+                Some(Decision {
+                    outcome: Outcome::Parked,
+                    ..
+                }),
+                Content::Unreadable(why),
+            ) = (decision, &reading.content)
+                && let Some(verdict) = verdicts.get_mut(*place)
+            {
+                *verdict = Verdict::Park { reason: why.clone() };
+            }
+        }
+        if report.wrote_outbox {
+            self.nudge.notify_one();
+        }
+        Ok(report.decisions)
+    }
+
+    /// The thin events of a batch that are decided: a repeat is worth no call to Stripe. A database that is away is noticed here, before
     /// anything is read: what is read then could not be kept, and would be read again and again.
-    async fn decided_already(&self, readings: &[Reading<'_>]) -> Result<BTreeSet<EventKey>, DbError> {
-        let needy = || readings.iter().filter(|reading| reading.to_read().is_some());
-        let ids: Vec<&str> = needy().map(|reading| reading.event_id.as_str()).collect();
+    async fn decided_thin_events(&self, readings: &[Reading<'_>]) -> Result<BTreeSet<EventKey>, DbError> {
+        let thin = || readings.iter().filter(|reading| reading.thin().is_some());
+        let ids: Vec<&str> = thin().map(|reading| reading.event_id.as_str()).collect();
         if ids.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let created: Vec<DateTime<Utc>> = needy().map(|reading| reading.created).collect();
+        let created: Vec<DateTime<Utc>> = thin().map(|reading| reading.created).collect();
         let conn = self.database.conn().await?;
         let known = find_known_events(&conn, &ids, &created).await?;
         let decided = known.into_iter().filter(|(_, event)| event.is_decided());

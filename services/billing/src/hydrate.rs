@@ -1,7 +1,7 @@
-//! Thin events carry no object: theirs are read from Stripe before the batch is decided (ING-9). So is a subscription of which an event shows
-//! only some items, where the agreed price is not among them.
+//! Thin events carry no object: theirs are read from Stripe before the batch is decided (ING-9). A subscription of which an event shows only
+//! some items is read after it, where the agreed price was not among them.
 //!
-//! The calls come before the transaction, never within it. An object that cannot be read at present leaves its event waiting, with a time
+//! The calls come between transactions, never within one. An object that cannot be read at present leaves its event waiting, with a time
 //! of its own at which [`crate::refresh`] sends it back, so that neither an outage nor a missing key parks or loses anything, and no object
 //! stands before another. A batch waits for its objects only so long, and a kind of objects of which nothing could be read is not asked for
 //! for a while ([`crate::pauses`]): events that carry their object are not held up by those that do not.
@@ -28,7 +28,8 @@ use crate::reading::{Content, Pointer, Reading, of_object};
 const AT_ONCE: usize = 16;
 /// Objects that one batch reads; the events of the others wait alone.
 const A_BATCH: usize = 64;
-/// Objects that are read in one second: a quarter of what Stripe gives in live mode, and its limit for one kind of object.
+/// Objects that are read in one second: a quarter of what Stripe gives in live mode, and its limit for one kind of object. A subscription of
+/// more than ten items takes two calls, of two kinds.
 const A_SECOND: NonZeroU32 = NonZeroU32::new(25).expect("25 is not 0");
 /// A batch waits this long for its objects, all together.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -56,18 +57,27 @@ impl Hydrator {
         }
     }
 
-    /// Reads what the batch's events leave to be read, and puts in each what it comes to. Those that are `decided` are left as they are, and
+    /// Reads what the batch's thin events point to, and puts in each what it comes to. Those that are `decided` are left as they are, and
     /// so is every message of an event but its first.
     pub(crate) async fn hydrate(&self, readings: &mut [Reading<'_>], decided: BTreeSet<EventKey>) {
         let mut seen = decided;
-        let pointers: Vec<(usize, Pointer)> = readings
-            .iter()
-            .enumerate()
-            .filter_map(|(place, reading)| {
-                let pointer = reading.to_read()?;
-                seen.insert(reading.key()).then(|| (place, pointer.clone()))
-            })
-            .collect();
+        let pointers = readings.iter().enumerate().filter_map(|(place, reading)| {
+            let pointer = reading.thin()?;
+            seen.insert(reading.key()).then(|| (place, pointer.clone()))
+        });
+        let pointers = pointers.collect();
+        self.read(readings, pointers).await;
+    }
+
+    /// Reads the whole of what these events show only a part of, and puts in each what it comes to. One that cannot be read stays as it is.
+    pub(crate) async fn complete(&self, readings: &mut [Reading<'_>]) {
+        let wholes = readings.iter().enumerate();
+        let wholes = wholes.filter_map(|(place, reading)| Some((place, reading.whole()?.clone())));
+        let wholes = wholes.collect();
+        self.read(readings, wholes).await;
+    }
+
+    async fn read(&self, readings: &mut [Reading<'_>], pointers: Vec<(usize, Pointer)>) {
         if pointers.is_empty() {
             return;
         }

@@ -183,14 +183,28 @@ fn an_agreed_price_that_is_not_shown_is_looked_for_before_anybody_is_let_in_or_a
             agree(&world, name, price).await;
         }
         assert_eq!(world.decide(&of_many("shown")).await.outcome, "applied");
-        assert_eq!(counter.asked(), [], "what is shown is enough");
+        let early = of_many("early");
+        world.send(&early).await;
+        assert_eq!(world.row(&early.id).await.reason, "customer_unknown");
+        agree(&world, "early", "price_4").await;
+        assert_eq!(world.decided(&early.id).await.outcome, "applied");
+        assert_eq!(
+            counter.asked(),
+            [],
+            "what is shown is enough, whenever its contract comes"
+        );
         let (hidden, nowhere) = (of_many("hidden"), of_many("nowhere"));
         for event in [&hidden, &nowhere] {
             world.send(event).await;
             world.decided(&event.id).await;
         }
         assert_eq!(world.row(&nowhere.id).await.reason, "price_not_contracted");
-        for (name, state) in [("shown", "ACTIVE"), ("hidden", "ACTIVE"), ("nowhere", "TRIAL_PENDING")] {
+        for (name, state) in [
+            ("shown", "ACTIVE"),
+            ("early", "ACTIVE"),
+            ("hidden", "ACTIVE"),
+            ("nowhere", "TRIAL_PENDING"),
+        ] {
             assert_eq!(world.state(name).await, state, "{name}");
         }
         let paths: Vec<String> = counter.asked().into_iter().map(|(path, _)| path).collect();
@@ -226,9 +240,15 @@ fn an_agreed_price_that_is_not_shown_waits_for_stripe_and_holds_up_nobody() {
             assert_eq!(world.state("hidden").await, "TRIAL_PENDING");
             let told = world.timeline("hidden").await.remove(0);
             assert_eq!(told.short(), "waiting/authority/object_not_read");
-            // Whoever agrees on what is shown need not wait for Stripe.
+            // Whoever agrees on what is shown need not wait for Stripe, be it now or later.
             agree(&world, "shown", "price_3").await;
             assert_eq!(world.decide(&of_many("shown")).await.outcome, "applied");
+            let contract = json!({
+                "org_id": "org_1", "payment_source": "STRIPE", "stripe_customer_id": "cus_hidden", "contracted_price_id": "price_3"
+            });
+            assert_eq!(world.put("hidden", &contract).await.0, 200);
+            assert_eq!(world.decided(&event.id).await.outcome, "applied");
+            assert_eq!(world.state("hidden").await, "ACTIVE");
         },
     );
 }

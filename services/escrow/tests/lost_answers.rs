@@ -157,6 +157,40 @@ fn a_refund_that_came_back_while_its_call_is_unknown_is_told_once_it_was_taken_f
     });
 }
 
+/// Made, its answer lost, and come back before anybody looked: it ends as it would have if the answer had been heard.
+#[test]
+fn a_refund_that_came_back_before_it_was_looked_for_is_told_and_not_made_again() {
+    in_world(|world| async move {
+        for (amount, is_paid_out, taken_back) in [(10_000, false, vec![]), (6_000, true, vec![5_400])] {
+            let (_, id) = world.captured().await;
+            if is_paid_out {
+                world.command(&id, "release", &json!({})).await;
+                world.until(&id, "distributed").await;
+            }
+            world.lose_answer("/v1/refunds$").await;
+            world.command(&id, "refund", &json!({"amount": amount})).await;
+            world.until_unknown("refund").await;
+            world.carry().await;
+            let refund = world.book(&id).await["refunds"][0]["id"].as_str().unwrap().to_owned();
+            world.act(json!({"act": "fail_refund", "refund": refund})).await;
+            world.carry().await;
+            world.clock.advance(Duration::from_secs(2 * 3_600));
+            let came_back = format!("{id}/refund_failed/{refund}");
+            testkit::eventually(SOON, || async { world.alerts(&came_back).await > 0 }).await;
+            let shown = world.get(&id).await;
+            let refunds = shown["operations"].as_array().unwrap().iter();
+            let refunds: Vec<_> = refunds
+                .filter(|one| one["kind"] == "refund")
+                .map(|one| &one["status"])
+                .collect();
+            assert_eq!(refunds, ["succeeded"], "{shown:#}");
+            assert_eq!(world.alerts(&format!("{id}/refunded_outside")).await, 0);
+            assert_eq!(world.moved(&id, "reversals").await, taken_back);
+        }
+        world.assert_book_holds().await;
+    });
+}
+
 /// Somebody captures a part in the dashboard, and we only learn of it by looking: what is there is divided, and not what was asked for.
 #[test]
 fn a_capture_that_others_made_of_a_part_is_taken_for_what_it_is() {

@@ -122,8 +122,14 @@ fn settle(before: &Escrow, mut next: Escrow, input: &Input) -> EscrowDecision {
     merge::no_longer_lost(&mut next);
     let plan = next.plan();
     if !next.is_frozen() {
-        next.jobs
-            .retain(|_, job| job.standing == Standing::Open || plan.contains(&(job.task.clone(), job.amount)));
+        let mut jobs = std::mem::take(&mut next.jobs);
+        // Whoever makes a refund by hand may do so in parts: the rest waits where ours waited, and is not made at once.
+        jobs.retain(|_, job| {
+            job.standing == Standing::Open
+                || plan.contains(&(job.task.clone(), job.amount))
+                || next.is_made_in_parts_by_hand(job)
+        });
+        next.jobs = jobs;
     }
     let mut begun = Vec::new();
     for (task, amount) in plan {

@@ -65,7 +65,8 @@ impl Cumulative {
     }
 
     /// What was told and is neither certainly others' nor known to be ours.
-    pub(super) fn in_doubt(&self) -> i64 {
+    #[must_use]
+    pub fn in_doubt(&self) -> i64 {
         let certain = self.outside.saturating_add(self.of_ours());
         self.told.saturating_sub(certain).max(0)
     }

@@ -200,10 +200,24 @@ impl Escrow {
         due.min(self.refundable()).max(0)
     }
 
+    /// Whether others have made a part of our refund, so that only the rest of it is asked for any more. It is not less for want of money.
+    #[must_use]
+    pub(super) fn is_made_in_parts_by_hand(&self, refund: &Job) -> bool {
+        let still_asked = self.asked.refund.saturating_sub(self.refunded.of_ours());
+        let due = self.refund_due();
+        refund.task == Task::Refund && due > 0 && due == still_asked && due < refund.amount
+    }
+
     /// What will have gone back to the payer once everything that was asked for is done. A refund that Stripe tells of before our call's
-    /// answer is known is taken for that call's and counted once: recipients are not taken from for a second one until it is certain.
+    /// answer is known is taken for that call's and counted once: recipients are not taken from for a second one until it is certain. A
+    /// call is made whole or not at all, so that what is less than its amount is not its.
     fn to_be_given_back(&self) -> i64 {
-        let perhaps_ours = self.refunded.in_doubt().min(self.under_way(&Task::Refund));
+        let under_way = self.under_way(&Task::Refund);
+        let perhaps_ours = if self.refunded.in_doubt() >= under_way {
+            under_way
+        } else {
+            0
+        };
         let still_to_come = self.refund_due().saturating_sub(perhaps_ours).max(0);
         self.given_back().saturating_add(still_to_come)
     }
@@ -328,8 +342,10 @@ impl Escrow {
         match job.standing {
             Standing::Refused(_) | Standing::GivenUp(_) => Wish::OnHold,
             Standing::Open if self.is_barred(&job.task) => Wish::Withdrawn,
-            Standing::Open if self.plan().contains(&(job.task.clone(), job.amount)) => Wish::Wanted,
             Standing::Open if self.is_frozen() => Wish::OnHold,
+            // What Stripe tells of may be this very one, or made by a person who gave up waiting for it: it is looked for, and not sent again.
+            Standing::Open if job.task == Task::Refund && self.refunded.in_doubt() >= job.amount => Wish::Withdrawn,
+            Standing::Open if self.plan().contains(&(job.task.clone(), job.amount)) => Wish::Wanted,
             Standing::Open => Wish::Withdrawn,
         }
     }

@@ -120,6 +120,8 @@ pub enum JobOutcome {
     Refused(Failure),
     /// It definitely did not, and waits for a person.
     GivenUp(Option<Failure>),
-    /// It was withdrawn before it happened.
+    /// It was withdrawn before it was ever tried.
     Dropped,
+    /// It was tried, definitely did not happen, and is not wanted any more.
+    Abandoned,
 }

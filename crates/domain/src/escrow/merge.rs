@@ -190,7 +190,7 @@ fn job_done(escrow: &mut Escrow, number: u32, outcome: &JobOutcome) -> Result<()
     match outcome {
         JobOutcome::Refused(failure) => refused(escrow, number, &job, Standing::Refused(*failure)),
         JobOutcome::GivenUp(failure) => refused(escrow, number, &job, Standing::GivenUp(*failure)),
-        JobOutcome::Dropped | JobOutcome::Done(_) => {
+        JobOutcome::Dropped | JobOutcome::Abandoned | JobOutcome::Done(_) => {
             escrow.jobs.remove(&number);
             Ok(())
         }
@@ -204,7 +204,7 @@ fn stands_refused(escrow: &Escrow) -> bool {
 }
 
 /// What others have refunded while ours does not come through is the same refund, made by hand: asked for a second time, the payer would
-/// have it twice. Where it was meant as another one, whoever wants ours as well asks again.
+/// have it twice. Where it was meant as another one, whoever wants ours as well asks again. Beside one that was never tried it is another one.
 fn replaced_by_hand(before: &Escrow, next: &mut Escrow) {
     let by_hand = next.refunded.outside.saturating_sub(before.refunded.outside);
     let still_asked = next.asked.refund.saturating_sub(next.refunded.of_ours()).max(0);

@@ -187,6 +187,7 @@ kinds! {
     JobNotReady => "its first job was refused: the account is not set up",
     JobGivenUp => "its first job was refused for good",
     JobDropped => "its first job was withdrawn",
+    JobAbandoned => "its first job did not happen and is not wanted any more",
 }
 
 impl Kind {
@@ -231,7 +232,8 @@ impl Kind {
             | Self::JobRefused
             | Self::JobNotReady
             | Self::JobGivenUp
-            | Self::JobDropped => Input::Fact(self.fact(escrow)),
+            | Self::JobDropped
+            | Self::JobAbandoned => Input::Fact(self.fact(escrow)),
         };
         (input, UnixSeconds(now))
     }
@@ -298,6 +300,7 @@ impl Kind {
                 done(first_job(escrow), JobOutcome::GivenUp(Some(failure)))
             }
             Self::JobDropped => done(first_job(escrow), JobOutcome::Dropped),
+            Self::JobAbandoned => done(first_job(escrow), JobOutcome::Abandoned),
             _ => Fact::Captured(eur(10_000)),
         }
     }

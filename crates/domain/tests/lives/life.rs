@@ -29,6 +29,8 @@ pub struct Life {
     pub seen: BTreeSet<EscrowStatus>,
     /// The job's outcomes that are known at Stripe and not here.
     pub called: BTreeSet<u32>,
+    /// The jobs whose call was made once and did not happen.
+    pub tried: BTreeSet<u32>,
     /// What we were told to refund, all together.
     pub told_to_refund: i64,
 }
@@ -126,10 +128,19 @@ impl Life {
         }
         let job = self.escrow.jobs[&number].clone();
         let outcome = match self.escrow.wish(number) {
+            // It does not get through, which is found out by and by.
+            Wish::Wanted if luck == 2 => {
+                self.tried.insert(number);
+                return Ok(());
+            }
             Wish::Wanted => self.stripe.call(&job.task, job.amount, luck),
+            Wish::Withdrawn if self.tried.contains(&number) => JobOutcome::Abandoned,
             Wish::Withdrawn => JobOutcome::Dropped,
             Wish::OnHold => return Ok(()),
         };
+        if matches!(outcome, JobOutcome::Refused(_)) {
+            self.tried.insert(number);
+        }
         let was_done = matches!(outcome, JobOutcome::Done(_));
         let done = Fact::JobDone { job: number, outcome };
         if let (Task::Reverse(account, _), true) = (&job.task, was_done) {

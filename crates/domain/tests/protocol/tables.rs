@@ -196,6 +196,7 @@ fn effect(of: &Instruction) -> String {
                 Outcome::Refused(_) => "refused",
                 Outcome::GivenUp(_) => "given up",
                 Outcome::Dropped => "dropped",
+                Outcome::Abandoned => "abandoned",
             };
             format!("tell the escrow: {word}")
         }

@@ -300,6 +300,9 @@ impl<'m> Judge<'m> {
         let is_contracted = held.client.is_contracted(fact);
         if let (false, Some(whole)) = (is_contracted, &statement.whole) {
             self.put_off(whole, judged);
+            // It may also be that another price is agreed.
+            let names = [object_name(&whole.url), client_name(client)];
+            judged.waiting_for = Some(names.join(" "));
             return;
         }
         let decision = held.client.observe(fact);

@@ -194,13 +194,19 @@ impl Reading<'_> {
         (self.event_id.clone(), self.created)
     }
 
-    /// What has to be read before it can be decided: the object of a thin event; and the whole of a subscription once that was put off, for
-    /// a delivery is judged by what it shows first.
-    pub(crate) fn to_read(&self) -> Option<&Pointer> {
+    /// What has to be read before it can be decided at all: the object of a thin event.
+    pub(crate) const fn thin(&self) -> Option<&Pointer> {
         match &self.content {
             Content::Pointer(pointer) => Some(pointer),
-            Content::Statement(statement) if !self.is_delivery => statement.whole.as_ref(),
             Content::Statement(_) | Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) => None,
+        }
+    }
+
+    /// Where the whole of its object is, if it shows only some of it and that was not asked for yet.
+    pub(crate) fn whole(&self) -> Option<&Pointer> {
+        match &self.content {
+            Content::Statement(statement) => statement.whole.as_ref().filter(|whole| whole.asked == Asked::NotYet),
+            Content::Pointer(_) | Content::Ignored(..) | Content::Unreadable(_) | Content::GaveUp(_) => None,
         }
     }
 
@@ -222,6 +228,14 @@ impl Reading<'_> {
             self.content,
             Content::Ignored(Reason::ConnectedAccount | Reason::LivemodeMismatch, _)
         )
+    }
+
+    /// The same event looked at once more, by ourselves.
+    pub(crate) fn again(self) -> Self {
+        Self {
+            is_delivery: false,
+            ..self
+        }
     }
 
     /// The same event as one that could not be decided.

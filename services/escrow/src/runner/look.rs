@@ -30,6 +30,8 @@ pub(crate) struct Search {
     pub(crate) since: UnixSeconds,
     /// When its last call has settled.
     pub(crate) until: UnixSeconds,
+    /// Whether Stripe has told of as much as this refund, and it is not known whose that was.
+    pub(crate) was_told: bool,
 }
 
 /// What was found, and what it says of the payment.
@@ -66,7 +68,12 @@ async fn find(stripe: &Client, search: &Search) -> Result<Sight, ReadError> {
             payment_intent: payment,
         },
     };
-    let found = found(&stripe.find_made(place, &search.operation).await?)?;
+    let made = stripe.find_made(place, &search.operation).await?;
+    let found = match found(&made)? {
+        // It was in `amount_refunded`: it was made, and has come back since, which `refund.failed` tells.
+        Found::Nothing if search.was_told => made.first().map_or(Ok(Found::Nothing), |made| one_of(&made.id))?,
+        found => found,
+    };
     Ok(Sight { found, fact: None })
 }
 

@@ -216,6 +216,7 @@ fn search(rules: &Rules, held: &HeldEscrow, row: &OperationRow, attempt: u32) ->
         payment_intent: held.payment_intent.clone(),
         since: row.operation.key_since,
         until: row.operation.settled_at(rules),
+        was_told: row.work == Work::Job(Task::Refund) && held.escrow.refunded.in_doubt() >= row.amount.minor,
     };
     if search.payment_intent.is_none() && row.work != Work::CreatePayment {
         return Err(Unready::NoPayment);

@@ -207,7 +207,9 @@ async fn report_one_in_txn(
                 write_call_in_txn(txn, &row.escrow, cause).await?;
                 return Ok(held.clone());
             }
-            Outcome::GivenUp(_) | Outcome::Dropped => (Input::Fact(Fact::PaymentCanceled), Learned::default()),
+            Outcome::GivenUp(_) | Outcome::Dropped | Outcome::Abandoned => {
+                (Input::Fact(Fact::PaymentCanceled), Learned::default())
+            }
         },
         Work::Job(task) => {
             let outcome = job_outcome(task, outcome)?;
@@ -234,6 +236,7 @@ fn job_outcome(task: &Task, outcome: Outcome) -> Result<JobOutcome, EscrowError>
         Outcome::Refused(failure) => JobOutcome::Refused(failure),
         Outcome::GivenUp(failure) => JobOutcome::GivenUp(failure),
         Outcome::Dropped => JobOutcome::Dropped,
+        Outcome::Abandoned => JobOutcome::Abandoned,
     })
 }
 
@@ -255,12 +258,13 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Refused(_) => "refused",
         Outcome::GivenUp(_) => "given_up",
         Outcome::Dropped => "dropped",
+        Outcome::Abandoned => "abandoned",
     }
 }
 
 const fn code(outcome: &Outcome) -> Option<&'static str> {
     match outcome {
         Outcome::Refused(failure) | Outcome::GivenUp(Some(failure)) => Some(failure.code.as_str()),
-        Outcome::Succeeded(_) | Outcome::GivenUp(None) | Outcome::Dropped => None,
+        Outcome::Succeeded(_) | Outcome::GivenUp(None) | Outcome::Dropped | Outcome::Abandoned => None,
     }
 }

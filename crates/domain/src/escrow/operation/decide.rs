@@ -262,9 +262,14 @@ fn failed(rules: &Rules, operation: &Operation, cause: Cause, at: Moment) -> Ope
 
 fn withdrawn(operation: &Operation) -> OperationDecision {
     let cause = Cause::Withdrawn;
+    let outcome = if operation.attempt == 0 {
+        Outcome::Dropped
+    } else {
+        Outcome::Abandoned
+    };
     Decision::Apply {
         next: with_status(operation, Status::FailedPermanent { cause }),
-        effects: vec![Instruction::Report(Outcome::Dropped)],
+        effects: vec![Instruction::Report(outcome)],
     }
 }
 

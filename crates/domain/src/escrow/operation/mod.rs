@@ -266,8 +266,10 @@ pub enum Outcome {
     Refused(Failure),
     /// It definitely did not, and only a person can send it on. Without a refusal: it never arrived, too often.
     GivenUp(Option<Failure>),
-    /// It was withdrawn before it happened.
+    /// It was withdrawn before it was ever tried.
     Dropped,
+    /// It was tried, definitely did not happen, and is not wanted any more.
+    Abandoned,
 }
 
 /// Why an observation changes nothing.
