@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use provision::{
     Broker, BrokerOptions, Claim, Durability, Postgres, PostgresOptions, Process, ProcessId, Tool, ensure_tools,
     free_ports, preferred_port,
@@ -94,7 +94,8 @@ impl System {
             None => (database::create(postgres.url()).await?, "the superuser"),
         };
         say(&format!("migrating the database as {migrated_by}"));
-        migrate(&paths, &programs, &database_url).await?;
+        let is_ours = given("DATABASE_URL").is_none();
+        migrate(&paths, &programs, &database_url, is_ours).await?;
         database::furnish(&database_url, &secrets).await?;
 
         let port = match args.port {
@@ -243,16 +244,21 @@ async fn servers(paths: &Paths, clean: bool, say: &SharedSay) -> anyhow::Result<
     Ok((postgres, broker))
 }
 
-async fn migrate(paths: &Paths, programs: &Path, database_url: &str) -> anyhow::Result<()> {
+async fn migrate(paths: &Paths, programs: &Path, database_url: &str, is_ours: bool) -> anyhow::Result<()> {
     let env = vec![("MIGRATOR_DATABASE_URL".to_owned(), database_url.to_owned())];
     let mut process = Process::spawn(spec(paths, programs, "migrate", &["holdfast", "migrate"], env))?;
     let ended = tokio::time::timeout(MIGRATION_LIMIT, process.wait()).await;
     let status = ended.map_err(|_| process.not_ready_error(MIGRATION_LIMIT))?;
     if status.success() {
-        Ok(())
-    } else {
-        Err(process.ended_error(status).into())
+        return Ok(());
     }
+    let error = process.ended_error(status);
+    if is_ours {
+        bail!(
+            "{error}\nIf these data are of another version of the sources, `cargo dev up --clean` begins without them."
+        );
+    }
+    Err(error.into())
 }
 
 async fn simulator(
