@@ -58,15 +58,11 @@ fn a_key_that_has_grown_old_is_not_used_again_and_stripe_is_looked_at_first() {
         for (kind, transfers) in [("lost_after", 1), ("lost_before", 1)] {
             let id = world.held(&terms).await;
             world
-                .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": kind}))
+                .fault(json!({"path": "/v1/transfers$", "method": "POST", "kind": kind, "times": 1_000}))
                 .await;
             world.command(&id, "release", &json!({})).await;
-            let conn = &world.sql;
-            testkit::eventually(support::SOON, || async {
-                let sql = "SELECT count(*) FROM stripe_operations WHERE kind = 'transfer' AND status = 'unknown' AND escrow_id = $1";
-                conn.query_one(sql, &[&id]).await.unwrap().get::<_, i64>(0) == 1
-            })
-            .await;
+            world.until_unknown("transfer").await;
+            world.heal().await;
             world.act(json!({"act": "prune_idempotency_keys"})).await;
             world.clock.advance(Duration::from_secs(30 * 3_600));
             world.until_later(&id, "distributed").await;
@@ -137,9 +133,10 @@ fn a_refund_that_fails_at_once_waits_for_a_person_and_is_not_booked() {
 fn a_refund_that_came_back_while_its_call_is_unknown_is_told_once_it_was_taken_for_done() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world.lose_answer("/v1/refunds$").await;
+        world.lose_answers("/v1/refunds$").await;
         world.command(&id, "refund", &json!({"amount": 1_000})).await;
         world.until_unknown("refund").await;
+        world.heal().await;
         let mut refund = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
         refund["status"] = json!("failed");
         let event = json!({
@@ -167,9 +164,10 @@ fn a_refund_that_came_back_before_it_was_looked_for_is_told_and_not_made_again()
                 world.command(&id, "release", &json!({})).await;
                 world.until(&id, "distributed").await;
             }
-            world.lose_answer("/v1/refunds$").await;
+            world.lose_answers("/v1/refunds$").await;
             world.command(&id, "refund", &json!({"amount": amount})).await;
             world.until_unknown("refund").await;
+            world.heal().await;
             world.carry().await;
             let refund = world.book(&id).await["refunds"][0]["id"].as_str().unwrap().to_owned();
             world.act(json!({"act": "fail_refund", "refund": refund})).await;
@@ -252,7 +250,7 @@ fn a_payment_that_others_captured_or_canceled_is_seen_where_our_call_is_refused(
 fn a_look_that_stripe_refuses_is_told() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world.lose_answer("/v1/transfers$").await;
+        world.lose_answers("/v1/transfers$").await;
         let refused = json!({"path": "/v1/transfers", "method": "GET", "kind": "error", "code": "secret_key_required", "times": 3});
         world.fault(refused).await;
         world.command(&id, "release", &json!({})).await;
@@ -271,9 +269,10 @@ fn a_look_that_stripe_refuses_is_told() {
 fn what_happened_twice_is_settled_by_a_person_who_undoes_one() {
     in_world(|world| async move {
         let (account, id) = world.captured().await;
-        world.lose_answer("/v1/transfers$").await;
+        world.lose_answers("/v1/transfers$").await;
         world.command(&id, "release", &json!({})).await;
         world.until_unknown("transfer").await;
+        world.heal().await;
         let ours = world.book(&id).await["transfers"][0].clone();
         let operation: String = world
             .sql
@@ -338,9 +337,10 @@ fn a_refund_whose_webhook_is_here_before_its_answer_takes_nothing_more_from_the_
         let (_, id) = world.captured().await;
         world.command(&id, "release", &json!({})).await;
         world.until(&id, "distributed").await;
-        world.lose_answer("/v1/refunds$").await;
+        world.lose_answers("/v1/refunds$").await;
         world.command(&id, "refund", &json!({"amount": 5_000})).await;
         world.until_unknown("refund").await;
+        world.heal().await;
         world.carry().await;
         testkit::eventually(SOON, || async { world.get(&id).await["refunded"] == 5_000 }).await;
         world.until_later(&id, "distributed").await;
@@ -355,9 +355,10 @@ fn a_refund_whose_webhook_is_here_before_its_answer_takes_nothing_more_from_the_
 fn of_two_refunds_a_person_says_which_counts() {
     in_world(|world| async move {
         let (_, id) = world.captured().await;
-        world.lose_answer("/v1/refunds$").await;
+        world.lose_answers("/v1/refunds$").await;
         world.command(&id, "refund", &json!({"amount": 1_000})).await;
         world.until_unknown("refund").await;
+        world.heal().await;
         let ours = world.stripe(Method::GET, "/v1/refunds", &[]).await["data"][0].clone();
         let form = [
             ("payment_intent", ours["payment_intent"].as_str().unwrap()),

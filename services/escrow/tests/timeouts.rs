@@ -180,7 +180,7 @@ fn what_was_paid_as_it_expired_is_refunded_although_no_webhook_told_of_it() {
             let id = world.paid(&terms, "pm_card_bypassPending").await;
             world.clock.advance(Duration::from_secs(3 * 86_400 + 1));
             assert_eq!(run(&world).await["succeeded"], 1);
-            world.until_unknown("cancel").await;
+            world.until_called(&id, "cancel").await;
             if is_told {
                 world.carry().await;
                 world.until(&id, "held").await;

@@ -155,15 +155,29 @@ impl World {
         self.sim_call("faults", fault).await;
     }
 
-    /// Of the next call to a path the answer is lost, after its effect.
-    pub async fn lose_answer(&self, path: &str) {
-        self.fault(json!({"path": path, "method": "POST", "kind": "lost_after"}))
+    /// Of every call to a path the answer is lost, after its effect, until [`Self::heal`]. A wait after an unknown outcome has any length
+    /// down to none: one lost answer alone may be found out before anybody looks.
+    pub async fn lose_answers(&self, path: &str) {
+        self.fault(json!({"path": path, "method": "POST", "kind": "lost_after", "times": 1_000}))
             .await;
     }
 
-    /// Waits until nobody knows what one call of this kind has done.
+    /// Waits until nobody knows what one call of this kind has done, and nobody asks before the clock is moved. Meanwhile every answer has to be
+    /// lost.
     pub async fn until_unknown(&self, kind: &str) {
-        let sql = format!("SELECT count(*) FROM stripe_operations WHERE kind = '{kind}' AND status = 'unknown'");
+        let now = self.clock.now().to_rfc3339();
+        let sql = format!(
+            "SELECT count(*) FROM stripe_operations WHERE kind = '{kind}' AND status = 'unknown' AND next_at > '{now}'"
+        );
+        testkit::eventually(SOON, || async { self.count(&sql).await == 1 }).await;
+    }
+
+    /// Waits until a call of this kind has been made for an escrow, whatever came of it.
+    pub async fn until_called(&self, escrow: &str, kind: &str) {
+        let sql = format!(
+            "SELECT count(*) FROM stripe_operations \
+             WHERE escrow_id = '{escrow}' AND kind = '{kind}' AND calls > 0 AND status <> 'in_flight'"
+        );
         testkit::eventually(SOON, || async { self.count(&sql).await == 1 }).await;
     }
 
