@@ -137,7 +137,7 @@ async fn a_database_that_cannot_be_reached_or_is_not_migrated_is_no_fault_of_a_m
 async fn a_statement_is_cancelled_at_its_time_limit_and_settings_of_the_url_stay() {
     let test = TestDb::create().await;
     let url = format!("{}?options=-c%20holdfast.org_ids%3Dorg_1", test.service_url());
-    let database = open(url, |config| config.statement_timeout = Duration::from_millis(50));
+    let database = open(url, |config| config.statement_timeout = Duration::from_secs(1));
     let conn = database.conn().await.unwrap();
     let error = conn
         .query("SELECT pg_sleep(30)", &[])

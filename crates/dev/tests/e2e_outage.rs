@@ -19,7 +19,8 @@ use e2e::{books, events};
 const PER_SECOND: u32 = 120;
 const BROKER_AWAY: Duration = Duration::from_secs(30);
 const DATABASE_AWAY: Duration = Duration::from_secs(10);
-const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// A second where nothing else is at work, which `cargo dev bench ingest` measures.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How fast it is again is measured by `cargo dev bench ingest`; here it only has to be.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 /// ING-11 allows 60 MiB to a release build.

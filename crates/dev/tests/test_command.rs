@@ -239,7 +239,7 @@ fn a_program_that_hangs_is_killed_and_named_and_the_others_are_run() {
             "slow",
             "for i in 1 2 3 4 5 6; do sleep 1; echo $i; done\necho 'test result: ok. 1 passed'",
         )
-        .dev_test("nothing", &["--silence", "4", "word"]);
+        .dev_test("nothing", &["--silence", "10", "word"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stdout(&output);
     assert!(said.contains("bus tests/hung.rs: HUNG, killed after "), "{said}");

@@ -87,6 +87,8 @@ pub async fn sweep(parent: &Path) -> Result<(), Error> {
         match Claim::take(&folder).await {
             Ok(_claim) => remove_folder(&folder)?,
             Err(Error::InUse { .. }) => {}
+            // Its owner has ended meanwhile, and taken it away.
+            Err(_) if !folder.exists() => {}
             Err(error) => return Err(error),
         }
     }

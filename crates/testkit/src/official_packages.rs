@@ -35,7 +35,7 @@ pub fn run_node(script: &Path, args: &[&str], input: &str) -> String {
     let files = ["package.json", "package-lock.json", ".npmrc"];
     let folder = installed("node", &version, &files, |folder| {
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-engine-strict"])
+        npm.args(["ci", "--ignore-scripts", "--no-engine-strict", "--fetch-retries", "5"])
             .current_dir(folder);
         run(&mut npm, "", NODE_HINT);
     });
@@ -52,7 +52,7 @@ pub fn sign_with_python(job: &Value) -> Value {
     let version = run(Command::new("python3").arg("--version"), "", PYTHON_HINT);
     let folder = installed("python", &version, &["requirements.txt"], |folder| {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-input"])
+        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--retries", "10"])
             .args(["--requirement", "requirements.txt", "--target", "packages"])
             .current_dir(folder);
         // A folder of our own is no business of the system's packages (PEP 668); older pips do not know the flag, but all

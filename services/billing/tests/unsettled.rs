@@ -123,7 +123,10 @@ fn a_tie_stamped_in_the_future_is_read_ever_more_rarely_while_others_are_settled
             }
             let asked = asked.lock().unwrap().clone();
             let pauses: Vec<Duration> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            assert!(pauses[2] > 2 * pauses[0], "it is asked in every round: {pauses:?}");
+            // Each is at least twice as long as the one before; rounds come when they come.
+            let least = [3_800, 7_800, 15_800].map(Duration::from_millis);
+            let is_patient = pauses.iter().zip(least).all(|(pause, least)| *pause >= least);
+            assert!(is_patient, "it is asked in every round: {pauses:?}");
             assert_eq!(
                 world.state(&payer.client).await,
                 "ACTIVE",

@@ -1,8 +1,10 @@
 //! What ingest is told, and nothing else: webhook secrets and a broker (ING-4).
 //!
 //! Variables: `AMQP_URL`, `STRIPE_LIVEMODE`, `STRIPE_WEBHOOK_SECRET`, `STRIPE_CONNECT_WEBHOOK_SECRET` (without it the connect
-//! endpoint does not exist), `STRIPE_WEBHOOK_TOLERANCE_SECONDS` (300) and `WEBHOOK_MAX_BODY_BYTES` (1048576). Secrets are
-//! lists separated by commas, so that a rotation drops nothing.
+//! endpoint does not exist), `STRIPE_WEBHOOK_TOLERANCE_SECONDS` (300), `WEBHOOK_MAX_BODY_BYTES` (1048576) and
+//! `WEBHOOK_CONFIRM_TIMEOUT_MS` (600). Secrets are lists separated by commas, so that a rotation drops nothing.
+
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use service_kit::config::{Reader, shape};
@@ -23,6 +25,8 @@ pub struct IngestConfig {
     pub tolerance_seconds: u64,
     /// The largest body that is read.
     pub max_body_bytes: usize,
+    /// How long a delivery waits for the broker's confirm before it is answered 503, so that Stripe sends it again.
+    pub confirm_timeout: Duration,
 }
 
 impl IngestConfig {
@@ -37,6 +41,9 @@ impl IngestConfig {
         );
         let tolerance = r.or("STRIPE_WEBHOOK_TOLERANCE_SECONDS", "300", shape::integer(1..=86_400));
         let max_body = r.or("WEBHOOK_MAX_BODY_BYTES", "1048576", shape::integer(1_024..=16_777_216));
+        // With the wait for a place it stays well below the second within which every delivery gets its answer (ING-11). Stripe itself
+        // waits for some ten seconds.
+        let confirm_timeout = r.or("WEBHOOK_CONFIRM_TIMEOUT_MS", "600", shape::integer(50..=8_000));
         Some(Self {
             amqp_url: amqp_url?,
             livemode: livemode?,
@@ -44,6 +51,7 @@ impl IngestConfig {
             connect_secrets: connect?,
             tolerance_seconds: tolerance?,
             max_body_bytes: usize::try_from(max_body?).ok()?,
+            confirm_timeout: Duration::from_millis(confirm_timeout?),
         })
     }
 }

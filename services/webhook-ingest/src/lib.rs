@@ -39,9 +39,6 @@ use receive::{Judge, Receiver};
 /// The name in logs, in alerts and in the broker's list of connections.
 pub const NAME: &str = "webhook-ingest";
 
-/// How long a delivery waits for the broker's confirm. With [`ADMISSION_WAIT`] it stays well below the second within which
-/// every delivery gets its answer; Stripe sends again what was answered 503.
-const CONFIRM_TIMEOUT: Duration = Duration::from_millis(600);
 /// How long a delivery waits for its turn when as many as allowed are with the broker.
 const ADMISSION_WAIT: Duration = Duration::from_millis(100);
 /// Deliveries that may be with the broker at one time.
@@ -110,7 +107,7 @@ impl WebhookIngest {
             max_clump: MAX_CLUMP,
             max_in_flight: MAX_IN_FLIGHT,
             admission_wait: ADMISSION_WAIT,
-            confirm_timeout: CONFIRM_TIMEOUT,
+            confirm_timeout: self.config.confirm_timeout,
             ..PublisherConfig::new(broker(&self.config))
         });
         self.lock_workers().push(publisher.clone());

@@ -20,8 +20,8 @@ use crate::state::State;
 /// Calls that are made at once where order does not matter.
 const AT_ONCE: usize = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Without any progress for so long, waiting is given up.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// What has not come after so long does not come: a busy machine may take its time.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(super) const VISA: &str = "pm_card_visa";
 pub(super) const FAILS: &str = "pm_card_chargeCustomerFail";

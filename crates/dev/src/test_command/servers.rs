@@ -40,7 +40,9 @@ impl Servers {
             clean: true,
             log: folder.join("log/rabbitmq.log"),
         };
-        let (postgres, broker) = tokio::try_join!(Postgres::start(postgres, say), Broker::start(broker, say))?;
+        // One after the other: each may have to be installed first, and two installations do not go together.
+        let postgres = Postgres::start(postgres, say).await?;
+        let broker = Broker::start(broker, say).await?;
         Ok(Self {
             private: Some((postgres, broker)),
         })

@@ -326,6 +326,8 @@ fn environment(postgres: &Postgres, broker: &Broker) -> Vec<(String, String)> {
         ("AUTH_JWT_SECRET", JWT_SECRET),
         ("RECONCILE_SECRET", "fedcba9876543210-fedcba9876543210"),
         ("HOLDFAST_METRICS_LISTEN", "shared"),
+        // On a busy machine a broker takes its time now and then, and a 503 would be right.
+        ("WEBHOOK_CONFIRM_TIMEOUT_MS", "8000"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

@@ -65,7 +65,7 @@ async fn a_rate_limit_with_its_reason_was_not_begun_and_one_without_may_have_bee
 #[tokio::test]
 async fn an_answer_that_does_not_come_in_time_leaves_the_call_unknown() {
     let server = Server::start(vec![Reply::Hang]).await;
-    let outcome = hasty(&server, 100, 0).send(transfer()).await;
+    let outcome = hasty(&server, 2_000, 0).send(transfer()).await;
     assert_eq!(unknown(&outcome), (None, "timed_out"));
     assert_eq!(server.requests().len(), 1);
 }
@@ -78,7 +78,7 @@ async fn a_body_that_does_not_come_whole_leaves_the_call_unknown_whatever_the_st
             (Some(status), "connection_lost")
         );
         let server = Server::start(vec![Reply::HangInBody(status)]).await;
-        let outcome = hasty(&server, 100, 0).send(transfer()).await;
+        let outcome = hasty(&server, 2_000, 0).send(transfer()).await;
         assert_eq!(unknown(&outcome), (Some(status), "timed_out"));
         let Outcome::Unknown(unknown) = outcome else {
             unreachable!()

@@ -153,7 +153,7 @@ async fn a_deadline_ends_the_attempts_before_their_number_does() {
 #[tokio::test]
 async fn a_deadline_shorter_than_the_time_out_ends_the_attempt_itself() {
     let server = Server::start(vec![Reply::Hang]).await;
-    let call = transfer().within(Duration::from_millis(50));
+    let call = transfer().within(Duration::from_millis(2_000));
     let client = client(&server);
     // The client's own time-out is 20 seconds.
     let outcome = tokio::time::timeout(Duration::from_secs(15), client.send(call)).await;

@@ -280,12 +280,12 @@ async fn a_delayed_delivery_comes_late_and_lets_others_pass() {
     let receiver = Receiver::start(&[]);
     let sim = Sim::to(&receiver, 7).await;
     let started = Instant::now();
-    sim.control("faults", json!({ "delay_ms": 200 })).await.ok();
+    sim.control("faults", json!({ "delay_ms": 2_000 })).await.ok();
     let late = sim.customer(None).await;
     sim.control("faults", json!({ "delay_ms": 0 })).await.ok();
     let soon = sim.customer(None).await;
     sim.quiet().await;
-    assert!(started.elapsed() >= Duration::from_millis(200));
+    assert!(started.elapsed() >= Duration::from_millis(2_000));
     let got: Vec<_> = receiver
         .got()
         .iter()

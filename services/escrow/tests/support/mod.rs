@@ -306,6 +306,12 @@ impl World {
         answer(&self.http, request.bearer_auth(service_token())).await
     }
 
+    /// The same by a caller of another role.
+    pub async fn post_as(&self, role: Role, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(format!("http://{}{path}", self.address)).json(body);
+        answer(&self.http, request.bearer_auth(token(role))).await
+    }
+
     pub async fn command(&self, escrow: &str, command: &str, body: &Value) -> (u16, Value) {
         self.post(&format!("/api/escrows/{escrow}/{command}"), None, body).await
     }
@@ -339,16 +345,16 @@ impl World {
 
     /// As [`Self::until`], while time goes by.
     pub async fn until_later(&self, escrow: &str, status: &str) -> Value {
-        let mut body = Value::Null;
-        for _ in 0..150 {
-            body = self.get(escrow).await;
+        let began = std::time::Instant::now();
+        loop {
+            let body = self.get(escrow).await;
             if body["status"] == status {
                 return body;
             }
+            assert!(began.elapsed() < SOON, "not {status} but {body:#}");
             self.clock.advance(Duration::from_secs(90));
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        panic!("not {status} but {body:#}");
     }
 
     /// An escrow of EUR 100.00 for one recipient, to be captured on release.
@@ -470,10 +476,14 @@ async fn answer(http: &reqwest::Client, request: reqwest::RequestBuilder) -> (u1
 }
 
 pub fn service_token() -> String {
+    token(Role::Service)
+}
+
+fn token(role: Role) -> String {
     let claims = Claims {
         sub: "shop".to_owned(),
         email: None,
-        role: Role::Service,
+        role,
         // The clock of a test is moved by years.
         exp: Clock::System.unix_seconds() + 10 * 365 * 86_400,
     };

@@ -44,6 +44,8 @@ pub fn environment(database_url: &str, amqp_url: &str) -> Env {
         ("STRIPE_API_BASE", "http://127.0.0.1:9"),
         ("HOLDFAST_METRICS_LISTEN", "shared"),
         ("HOLDFAST_HTTP_WORKERS", "1"),
+        // On a busy machine a broker takes its time now and then, and a 503 would be right.
+        ("WEBHOOK_CONFIRM_TIMEOUT_MS", "8000"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .into()

@@ -11,7 +11,7 @@ use crate::demo::stripe::text;
 /// Pays at once and lets the platform have the money at once.
 const AT_ONCE: &str = "pm_card_bypassPending";
 /// How long the escrows that nobody releases live.
-const SHORT: chrono::TimeDelta = chrono::TimeDelta::seconds(4);
+const SHORT: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 /// What the breaker lets pass in a day, in cents.
 const BREAKER_DAY: i64 = 100_000;
 /// Two of them are more than a run may give back.
@@ -199,11 +199,14 @@ async fn expiring(stage: &Stage, seller: &str) -> anyhow::Result<Option<[String;
             .told("the refund breaker's day is used up by earlier stories: nothing expires in this one");
         return Ok(None);
     }
-    let mut terms = terms(EXPIRING, "automatic", for_one(seller));
-    if let Some(fields) = terms.as_object_mut() {
-        fields.insert("expires_at".to_owned(), json!(chrono::Utc::now() + SHORT));
-    }
-    Ok(Some([held(stage, terms.clone()).await?, held(stage, terms).await?]))
+    let soon = || {
+        let mut terms = terms(EXPIRING, "automatic", for_one(seller));
+        if let Some(fields) = terms.as_object_mut() {
+            fields.insert("expires_at".to_owned(), json!(chrono::Utc::now() + SHORT));
+        }
+        terms
+    };
+    Ok(Some([held(stage, soon()).await?, held(stage, soon()).await?]))
 }
 
 async fn time_out(stage: &Stage, expiring: Option<[String; 2]>) -> anyhow::Result<()> {
