@@ -3,18 +3,23 @@
 //! A round is one transaction: claim, publish, delete what was confirmed, commit. What was published and not deleted, because
 //! the process or a connection died in between, is published again with the same message id. A message that the broker can never
 //! take as it is (no queue is bound for it) is set aside for a while, after an alert: it holds up nobody, and goes out by itself
-//! once somebody has bound the queue.
+//! once somebody has bound the queue. So is one that a queue refuses or does not confirm, ever longer: one full queue of somebody who
+//! listens to announcements would stop everything behind it otherwise.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use db::outbox::{OutboxRow, claim_outbox_batch_in_txn, count_outbox, delete_outbox_in_txn, postpone_outbox_in_txn};
+use db::outbox::{
+    OutboxRow, claim_outbox_batch_in_txn, count_outbox, delete_outbox_in_txn, postpone_outbox_by_age_in_txn,
+    postpone_outbox_in_txn,
+};
 use db::{Database, DbError, in_txn};
 use tokio_util::sync::CancellationToken;
 
 use crate::headers::Headers;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, PublishError};
 use crate::relay::{self, RelaySpec, Round, publish_all};
 
 /// Messages that one round publishes at most.
@@ -23,6 +28,10 @@ const ROUND: i64 = 256;
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How long a message that the broker refuses for good is left alone.
 const SET_ASIDE: Duration = Duration::from_secs(300);
+/// How long one is that is not taken at present, the first time.
+const SET_ASIDE_FIRST: Duration = Duration::from_secs(5);
+/// Seconds after which a person is told of a message that is not taken.
+const TOLD_AFTER: i64 = 60;
 
 /// Relays the outbox of a database until cancelled. Any number of relays may run: one works at a time.
 pub async fn relay_outbox(spec: RelaySpec, database: Database, cancel: CancellationToken) {
@@ -70,11 +79,23 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
                 let (rows, more) = claim.map_or_else(Default::default, |claim| (claim.rows, claim.more));
                 let mut published = 0;
                 if !rows.is_empty() {
+                    let old: BTreeSet<i64> = rows
+                        .iter()
+                        .filter(|row| row.age >= TOLD_AFTER)
+                        .map(|row| row.id)
+                        .collect();
                     let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
                     delete_outbox_in_txn(txn, &outcome.ids).await?;
-                    let refused = outcome.failed.iter().filter(|(_, error)| !error.is_transient());
-                    let refused: Vec<i64> = refused.map(|(id, _)| *id).collect();
-                    postpone_outbox_in_txn(txn, &refused, SET_ASIDE).await?;
+                    let not_taken = outcome
+                        .failed
+                        .into_iter()
+                        .filter(|(_, error)| error.is_of_this_message());
+                    let (for_now, for_good): (Vec<_>, Vec<_>) = not_taken.partition(|(_, error)| error.is_transient());
+                    postpone_outbox_in_txn(txn, &ids(&for_good), SET_ASIDE).await?;
+                    postpone_outbox_by_age_in_txn(txn, &ids(&for_now), SET_ASIDE_FIRST, SET_ASIDE).await?;
+                    if let Some((_, error)) = for_now.iter().find(|(id, _)| old.contains(id)) {
+                        spec.raise("a queue does not take", error);
+                    }
                     published = outcome.ids.len();
                 }
                 Ok(Round {
@@ -85,6 +106,10 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
             })
         })
         .await
+}
+
+fn ids(rows: &[(i64, PublishError)]) -> Vec<i64> {
+    rows.iter().map(|(id, _)| *id).collect()
 }
 
 fn outgoing(row: OutboxRow) -> (i64, Outgoing) {

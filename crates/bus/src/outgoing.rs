@@ -136,6 +136,15 @@ impl PublishError {
         }
     }
 
+    /// Whether it is this one message that fails, for the queues that it goes to, while others can go out.
+    #[must_use]
+    pub const fn is_of_this_message(&self) -> bool {
+        match self {
+            Self::TooLong { .. } | Self::Unroutable { .. } | Self::Refused | Self::TimedOut => true,
+            Self::Unavailable | Self::Blocked | Self::Saturated | Self::Lost { .. } => false,
+        }
+    }
+
     /// Whether the same message can succeed later without anybody changing anything.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

@@ -74,12 +74,18 @@ pub async fn publish_all<Id>(spec: &RelaySpec, rows: Vec<(Id, Outgoing)>) -> Pub
         }
     }
     for (_, error) in published.failed.iter().filter(|(_, error)| !error.is_transient()) {
-        let summary = format!("the outbox of {} holds a message that cannot be published", spec.name);
-        spec.alerts.raise(
-            Alert::new(AlertKind::HandlerFailure, format!("outbox.{}", spec.name), summary).with("error", error),
-        );
+        spec.raise("cannot be published", error);
     }
     published
+}
+
+impl RelaySpec {
+    /// Tells a person of a message that stays.
+    pub(crate) fn raise(&self, what: &str, error: &PublishError) {
+        let summary = format!("the outbox of {} holds a message that {what}", self.name);
+        let alert = Alert::new(AlertKind::HandlerFailure, format!("outbox.{}", self.name), summary);
+        self.alerts.raise(alert.with("error", error));
+    }
 }
 
 /// Runs rounds until cancelled. `round` claims, calls [`publish_all`], deletes and commits; it is called again at once

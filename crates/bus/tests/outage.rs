@@ -25,10 +25,12 @@ fn at_once(publisher: &Publisher, id: &str) -> Option<Result<(), PublishError>> 
     publisher.publish(to_queue(QUEUE, id)).now_or_never()
 }
 
-fn publisher_for(broker: &PrivateBroker) -> Publisher {
+fn publisher_for(broker: &PrivateBroker, confirm_timeout: Duration) -> Publisher {
     Publisher::start(PublisherConfig {
         topology: Topology::one_queue(family()),
-        confirm_timeout: Duration::from_millis(500),
+        confirm_timeout,
+        // One that has published to a queue waits for it; another is told that it is not there.
+        channels: 1,
         max_in_flight: 50,
         ..PublisherConfig::new(BrokerConfig::new(broker.amqp_url(), "bus-test"))
     })
@@ -77,7 +79,7 @@ async fn take_all(channel: &Channel, queue: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocked_broker_is_an_error_at_once_and_publishing_recovers() {
     let broker = PrivateBroker::start().await;
-    let publisher = publisher_for(&broker);
+    let publisher = publisher_for(&broker, Duration::from_secs(5));
     publisher.wait_ready(PATIENCE).await.expect("connected");
     publisher.publish(to_queue(QUEUE, "before")).await.expect("published");
 
@@ -121,7 +123,7 @@ async fn a_blocked_broker_is_an_error_at_once_and_publishing_recovers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_is_an_error_at_once_and_nothing_confirmed_is_lost() {
     let mut broker = PrivateBroker::start().await;
-    let publisher = publisher_for(&broker);
+    let publisher = publisher_for(&broker, PATIENCE);
     publisher.wait_ready(PATIENCE).await.expect("connected");
     let stop = tokio_util::sync::CancellationToken::new();
     let (stream, stopped) = (publisher.clone(), stop.clone());
@@ -173,7 +175,7 @@ async fn a_missing_dead_letter_target_delays_a_retry_and_loses_nothing() {
     let broker = PrivateBroker::start().await;
     let sooner = "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 1000).";
     broker.ctl(&["eval", sooner]).await.expect("set");
-    let publisher = publisher_for(&broker);
+    let publisher = publisher_for(&broker, PATIENCE);
     publisher.wait_ready(PATIENCE).await.expect("connected");
     let (_connection, channel) = channel_of(&broker).await;
     channel
@@ -197,4 +199,40 @@ async fn a_missing_dead_letter_target_delays_a_retry_and_loses_nothing() {
     let mut ids = take_all(&channel, QUEUE).await;
     ids.sort();
     assert_eq!(ids, ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_never_confirms_takes_no_place_from_the_others_for_good() {
+    let broker = PrivateBroker::start().await;
+    let publisher = publisher_for(&broker, Duration::from_secs(1));
+    publisher.wait_ready(PATIENCE).await.expect("connected");
+    let (_connection, channel) = channel_of(&broker).await;
+    for (queue, kind) in [("stuck", "quorum"), ("well", "classic")] {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), lapin::types::AMQPValue::LongString(kind.into()));
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        channel
+            .queue_declare(queue.into(), durable, arguments)
+            .await
+            .expect("declared");
+    }
+    publisher.publish(to_queue("stuck", "before")).await.expect("published");
+    // The queue is there, and whoever keeps its log is not.
+    let stop = "ra:stop_server(quorum_queues, {list_to_atom(\"%2F_stuck\"), node()}).";
+    broker.ctl(&["eval", stop]).await.expect("stopped");
+    let stuck = (0..50).map(|number| publisher.publish(to_queue("stuck", &format!("stuck_{number}"))));
+    let outcomes = futures_util::future::join_all(stuck).await;
+    assert!(
+        outcomes.iter().all(|outcome| *outcome == Err(PublishError::TimedOut)),
+        "{outcomes:?}"
+    );
+    assert_eq!(publisher.in_flight(), 50, "no place is left");
+    eventually(PATIENCE, || async { publisher.in_flight() == 0 }).await;
+    eventually(PATIENCE, || async {
+        publisher.publish(to_queue("well", "after")).await.is_ok()
+    })
+    .await;
 }

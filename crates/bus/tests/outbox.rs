@@ -18,6 +18,7 @@ use bus::{AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConf
 use db::outbox::{NewOutboxRow, claim_outbox_batch_in_txn, count_outbox, insert_outbox_in_txn};
 use db::{Database, DatabaseConfig, in_txn};
 use lapin::options::BasicGetOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
 use support::{Bench, PATIENCE, QUEUE, clock, family, to_queue};
 use testkit::{PrivateBroker, TestDb, eventually};
@@ -134,6 +135,62 @@ async fn rows_that_the_broker_can_never_take_hold_up_nobody_and_leave_once_it_ca
     eventually(PATIENCE, || async { pending(&database).await == 0 }).await;
     relay.cancel();
     assert_eq!(bench.drain("bound-later").await.len(), 300);
+}
+
+#[tokio::test]
+async fn one_full_queue_of_a_listener_holds_up_nothing_else() {
+    let (bench, test) = (Bench::new().await, TestDb::create().await);
+    let database = open(&test);
+    let channel = bench.broker.channel().await;
+    let mut full = FieldTable::default();
+    full.insert("x-max-length".into(), AMQPValue::LongInt(1));
+    full.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+    for (queue, arguments) in [("full", full), ("well", FieldTable::default())] {
+        channel
+            .queue_declare(queue.into(), Default::default(), arguments)
+            .await
+            .unwrap();
+        channel
+            .queue_bind(
+                queue.into(),
+                "amq.fanout".into(),
+                "".into(),
+                Default::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+    }
+    let announced = |number: i32| NewOutboxRow {
+        exchange: "amq.fanout".to_owned(),
+        ..row("", &format!("announced_{number}"))
+    };
+    write(&database, &(0..300).map(announced).collect::<Vec<_>>()).await;
+    write(&database, &[row(QUEUE, "row_1")]).await;
+    let spec = spec(bench.publisher.clone(), bench.alerts());
+    let relay = start(&spec, &database);
+    // What is behind more of them than a round has goes out.
+    eventually(PATIENCE, || async { bench.ready(QUEUE).await == 1 }).await;
+    let stuck = "SELECT count(*) FROM outbox WHERE retry_at > now() + interval '1 second'";
+    let admin = test.superuser().await;
+    eventually(PATIENCE, || async {
+        admin.query_one(stuck, &[]).await.unwrap().get::<_, i64>(0) >= 290
+    })
+    .await;
+    // Old ones are told of, and wait longer.
+    let older = "UPDATE outbox SET created_at = now() - interval '2 minutes', retry_at = now()";
+    admin.batch_execute(older).await.unwrap();
+    eventually(PATIENCE, || async { bench.ready("alerts").await > 0 }).await;
+    let longest = "SELECT count(*) FROM outbox WHERE retry_at > now() + interval '90 seconds'";
+    eventually(PATIENCE, || async {
+        admin.query_one(longest, &[]).await.unwrap().get::<_, i64>(0) >= 290
+    })
+    .await;
+    // Once there is room they go by themselves.
+    channel.queue_delete("full".into(), Default::default()).await.unwrap();
+    admin.batch_execute("UPDATE outbox SET retry_at = now()").await.unwrap();
+    eventually(PATIENCE, || async { pending(&database).await == 0 }).await;
+    relay.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,13 @@
 //! A writer inserts rows in the transaction of the effect. A relay claims the oldest rows, publishes them, deletes what the broker
 //! confirmed, and commits; an advisory lock held to the end of that transaction lets one relay work at a time, so that rows leave
 //! in the order of their ids. A relay that dies loses its lock with its connection, and the rows are still there: published at
-//! least once. A message that the broker can never take is set aside for a while, so that the rest goes on.
+//! least once. A message that the broker does not take is set aside for a while, so that the rest goes on.
 
 use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use serde_json::Value;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use crate::BODIES_AT_ONCE;
 use crate::error::{DbError, During as _};
@@ -43,6 +43,8 @@ pub struct OutboxRow {
     pub message: NewOutboxRow,
     /// When it was written, in Unix seconds.
     pub created_unix: i64,
+    /// How long ago that was, in seconds, by the clock of the database.
+    pub age: i64,
 }
 
 /// Writes messages in the caller's transaction: they exist if and only if its effect does. Ids follow the order of `rows`.
@@ -134,7 +136,8 @@ fn first_that_fit(sizes: impl Iterator<Item = i64>) -> usize {
 async fn load(txn: &Transaction<'_>, ids: &[i64]) -> Result<Vec<OutboxRow>, DbError> {
     const OPERATION: &str = "claim_outbox_batch";
     let sql = "SELECT id, exchange, routing_key, message_id, kind, headers, payload,
-                      extract(epoch FROM created_at)::bigint AS created_unix
+                      extract(epoch FROM created_at)::bigint AS created_unix,
+                      extract(epoch FROM now() - created_at)::bigint AS age
                FROM outbox WHERE id = ANY ($1) ORDER BY id";
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -152,6 +155,7 @@ async fn load(txn: &Transaction<'_>, ids: &[i64]) -> Result<Vec<OutboxRow>, DbEr
             payload: row.get("payload"),
         },
         created_unix: row.get("created_unix"),
+        age: row.get("age"),
     };
     Ok(rows.iter().map(read).collect())
 }
@@ -161,15 +165,8 @@ async fn load(txn: &Transaction<'_>, ids: &[i64]) -> Result<Vec<OutboxRow>, DbEr
 /// # Errors
 /// When the statement fails.
 pub async fn delete_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64]) -> Result<(), DbError> {
-    const OPERATION: &str = "delete_outbox";
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let statement = txn
-        .prepare_cached("DELETE FROM outbox WHERE id = ANY ($1)")
-        .await
-        .during(OPERATION)?;
-    txn.execute(&statement, &[&ids]).await.during(OPERATION).map(drop)
+    let sql = "DELETE FROM outbox WHERE id = ANY ($1)";
+    update(txn, "delete_outbox", sql, &[&ids], ids).await
 }
 
 /// Sets messages aside that the broker can never take as they are (no queue is bound for them), so that they hold up nobody. They
@@ -178,18 +175,39 @@ pub async fn delete_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64]) -> Result<
 /// # Errors
 /// When the statement fails.
 pub async fn postpone_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64], pause: Duration) -> Result<(), DbError> {
-    const OPERATION: &str = "postpone_outbox";
+    let sql = "UPDATE outbox SET retry_at = now() + make_interval(secs => $2) WHERE id = ANY ($1)";
+    update(txn, "postpone_outbox", sql, &[&ids, &pause.as_secs_f64()], ids).await
+}
+
+/// Sets messages aside that a queue does not take just now, so that they hold up nobody else. Each is offered again once it is twice as
+/// old, after `at_least` and at most `at_most`.
+///
+/// # Errors
+/// When the statement fails.
+pub async fn postpone_outbox_by_age_in_txn(
+    txn: &Transaction<'_>,
+    ids: &[i64],
+    at_least: Duration,
+    at_most: Duration,
+) -> Result<(), DbError> {
+    let sql = "UPDATE outbox SET retry_at = now() + greatest(make_interval(secs => $2), \
+                   least(now() - created_at, make_interval(secs => $3))) WHERE id = ANY ($1)";
+    let pauses = (at_least.as_secs_f64(), at_most.as_secs_f64());
+    update(txn, "postpone_outbox_by_age", sql, &[&ids, &pauses.0, &pauses.1], ids).await
+}
+
+async fn update(
+    txn: &Transaction<'_>,
+    operation: &'static str,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+    ids: &[i64],
+) -> Result<(), DbError> {
     if ids.is_empty() {
         return Ok(());
     }
-    let statement = txn
-        .prepare_cached("UPDATE outbox SET retry_at = now() + make_interval(secs => $2) WHERE id = ANY ($1)")
-        .await
-        .during(OPERATION)?;
-    txn.execute(&statement, &[&ids, &pause.as_secs_f64()])
-        .await
-        .during(OPERATION)
-        .map(drop)
+    let statement = txn.prepare_cached(sql).await.during(operation)?;
+    txn.execute(&statement, values).await.during(operation).map(drop)
 }
 
 /// How many messages wait.

@@ -1,8 +1,9 @@
 //! The one task that publishes on a channel.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -21,6 +22,9 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Pace {
     pub(super) max_clump: usize,
     pub(super) linger: Duration,
+    /// How long a confirm may take. Nobody waits for it any more by then, and it would hold its place for ever: a channel that owes one
+    /// is given up with all that it owes.
+    pub(super) confirm_limit: Duration,
 }
 
 type Link = watch::Receiver<Option<Arc<Connection>>>;
@@ -93,7 +97,17 @@ async fn open_channel(connection: &Connection) -> Result<Channel, lapin::Error> 
 /// its frames within its first poll: tags and frames keep one order.
 async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) -> End {
     let mut in_flight = FuturesUnordered::new();
+    let mut owed = Owed::default();
+    let mut look = tokio::time::interval(pace.confirm_limit / 4);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clump = Vec::with_capacity(pace.max_clump);
+    let current = link.clone();
+    let is_blocked = || {
+        current
+            .borrow()
+            .as_ref()
+            .is_some_and(|connection| connection.status().blocked())
+    };
     let mut replaced = std::pin::pin!(link.changed());
     loop {
         tokio::select! {
@@ -106,19 +120,63 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
                 if taken < pace.max_clump {
                     gather(jobs, &mut clump, pace).await;
                 }
-                in_flight.extend(clump.drain(..).map(|job| send(channel, job)));
+                let place = owed.enter(clump.len());
+                in_flight.extend(clump.drain(..).map(|job| async move { (place, send(channel, job).await) }));
             }
-            Some(sent) = in_flight.next() => {
+            Some((place, sent)) = in_flight.next() => {
+                owed.leave(place);
                 let mut usable = matches!(sent, Sent::Answered);
-                while let Some(Some(sent)) = in_flight.next().now_or_never() {
+                while let Some(Some((place, sent))) = in_flight.next().now_or_never() {
+                    owed.leave(place);
                     usable &= matches!(sent, Sent::Answered);
                 }
                 if !usable {
                     return End::Lost;
                 }
             }
+            _ = look.tick() => {
+                // A broker that blocks publishers confirms nothing meanwhile, and nothing new is let in.
+                let is_late = owed.since().is_some_and(|since| since.elapsed() > pace.confirm_limit);
+                if is_late && !is_blocked() {
+                    tracing::warn!(in_flight = in_flight.len(), "a confirm does not come: the channel is given up");
+                    return End::Lost;
+                }
+            }
             _ = &mut replaced => return End::Lost,
         }
+    }
+}
+
+/// The clumps that are not confirmed yet, oldest first: when each was handed to lapin, and how many of it are open.
+#[derive(Default)]
+struct Owed {
+    clumps: VecDeque<(Instant, usize)>,
+    /// The number of the first of them.
+    first: usize,
+}
+
+impl Owed {
+    /// Notes a clump, and gives its number.
+    fn enter(&mut self, messages: usize) -> usize {
+        let number = self.first.wrapping_add(self.clumps.len());
+        self.clumps.push_back((Instant::now(), messages));
+        number
+    }
+
+    /// Notes an answer for a message of a clump.
+    fn leave(&mut self, clump: usize) {
+        if let Some((_, open)) = self.clumps.get_mut(clump.wrapping_sub(self.first)) {
+            *open = open.saturating_sub(1);
+        }
+        while self.clumps.front().is_some_and(|(_, open)| *open == 0) {
+            self.clumps.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+    }
+
+    /// When the oldest of them was.
+    fn since(&self) -> Option<Instant> {
+        self.clumps.front().map(|(since, _)| *since)
     }
 }
 
