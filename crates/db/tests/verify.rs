@@ -223,3 +223,47 @@ async fn rows_in_a_default_partition_and_roles_of_the_operator_are_warnings() {
         ["default partition of billing_events", "grants to other roles"]
     );
 }
+
+#[tokio::test]
+async fn what_keeps_sums_and_what_is_once_is_named_where_it_is_gone() {
+    let sums = "triggers that keep sums";
+    check_red(
+        "ALTER TABLE ledger_entries DISABLE TRIGGER ledger_balanced",
+        sums,
+        "ledger_balanced on ledger_entries is disabled",
+    )
+    .await;
+    check_red(
+        "DROP TRIGGER escrow_recipients_split ON escrow_recipients",
+        sums,
+        "escrow_recipients_split on escrow_recipients is missing",
+    )
+    .await;
+    let once = "indexes that keep what is once";
+    check_red(
+        "DROP INDEX stripe_operations_one_job",
+        once,
+        "stripe_operations_one_job on stripe_operations is missing",
+    )
+    .await;
+    check_red(
+        "DROP INDEX ledger_transactions_once; \
+         CREATE INDEX ledger_transactions_once ON ledger_transactions (operation_id, kind)",
+        once,
+        "ledger_transactions_once on ledger_transactions is not unique",
+    )
+    .await;
+    let whole = "indexes and constraints";
+    check_red(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'escrow_transactions_held'::regclass",
+        whole,
+        "index escrow_transactions_held is invalid",
+    )
+    .await;
+    check_red(
+        "ALTER TABLE escrow_disputes ADD CONSTRAINT later CHECK (amount < 1000) NOT VALID",
+        whole,
+        "constraint escrow_disputes.later is not validated",
+    )
+    .await;
+}

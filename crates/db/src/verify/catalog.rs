@@ -59,6 +59,22 @@ pub(super) struct DefinerFunction {
     pub(super) has_search_path: bool,
 }
 
+/// A trigger that somebody made, not one that a foreign key needs.
+pub(super) struct Trigger {
+    pub(super) table: String,
+    pub(super) name: String,
+    /// Whether it fires for everybody.
+    pub(super) fires: bool,
+}
+
+pub(super) struct Index {
+    pub(super) table: String,
+    pub(super) name: String,
+    pub(super) is_unique: bool,
+    /// An index whose building failed is there, and neither used nor kept unique.
+    pub(super) is_valid: bool,
+}
+
 pub(super) struct Catalog {
     pub(super) migrations: Vec<AppliedMigration>,
     pub(super) relations: Vec<Relation>,
@@ -66,6 +82,10 @@ pub(super) struct Catalog {
     pub(super) grants: Vec<Grant>,
     pub(super) roles: Vec<Role>,
     pub(super) definer_functions: Vec<DefinerFunction>,
+    pub(super) triggers: Vec<Trigger>,
+    pub(super) indexes: Vec<Index>,
+    /// `<table>.<name>` of constraints that hold for new rows only.
+    pub(super) unvalidated: Vec<String>,
     /// `YYYY_MM` of the months that must have a partition.
     pub(super) months: Vec<String>,
     /// Rows in DEFAULT partitions, counted up to a limit.
@@ -96,6 +116,9 @@ impl Catalog {
             grants: read_grants(&txn).await?,
             roles: read_roles(&txn).await?,
             definer_functions: read_definer_functions(&txn).await?,
+            triggers: read_triggers(&txn).await?,
+            indexes: read_indexes(&txn).await?,
+            unvalidated: read_unvalidated(&txn).await?,
             months: read_months(&txn).await?,
             default_rows: count_default_rows(&txn, has).await?,
             session_orgs: probe_session_orgs(&txn).await?,
@@ -241,6 +264,49 @@ async fn read_definer_functions(txn: &Transaction<'_>) -> Result<Vec<DefinerFunc
         has_search_path: row.get(1),
     };
     Ok(found.iter().map(read).collect())
+}
+
+async fn read_triggers(txn: &Transaction<'_>) -> Result<Vec<Trigger>, DbError> {
+    let found = rows(
+        txn,
+        "SELECT c.relname::text, t.tgname::text, t.tgenabled IN ('O', 'A')
+         FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+         WHERE c.relnamespace = 'public'::regnamespace AND NOT t.tgisinternal ORDER BY 1, 2",
+    )
+    .await?;
+    let read = |row: &Row| Trigger {
+        table: row.get(0),
+        name: row.get(1),
+        fires: row.get(2),
+    };
+    Ok(found.iter().map(read).collect())
+}
+
+async fn read_indexes(txn: &Transaction<'_>) -> Result<Vec<Index>, DbError> {
+    let found = rows(
+        txn,
+        "SELECT t.relname::text, c.relname::text, i.indisunique, i.indisvalid
+         FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid
+         WHERE c.relnamespace = 'public'::regnamespace ORDER BY 1, 2",
+    )
+    .await?;
+    let read = |row: &Row| Index {
+        table: row.get(0),
+        name: row.get(1),
+        is_unique: row.get(2),
+        is_valid: row.get(3),
+    };
+    Ok(found.iter().map(read).collect())
+}
+
+async fn read_unvalidated(txn: &Transaction<'_>) -> Result<Vec<String>, DbError> {
+    let found = rows(
+        txn,
+        "SELECT t.relname || '.' || c.conname FROM pg_constraint AS c JOIN pg_class AS t ON t.oid = c.conrelid
+         WHERE t.relnamespace = 'public'::regnamespace AND NOT c.convalidated ORDER BY 1",
+    )
+    .await?;
+    Ok(found.iter().map(|row| row.get(0)).collect())
 }
 
 async fn read_months(txn: &Transaction<'_>) -> Result<Vec<String>, DbError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::catalog::{Catalog, Relation, SERVICE, TENANT};
-use super::expected::{DEFINER_FUNCTION, ExpectedTable, TABLES};
+use super::expected::{DEFINER_FUNCTION, ExpectedTable, TABLES, TRIGGERS, UNIQUE_INDEXES};
 use super::{Check, Verdict};
 use crate::migrate::MIGRATIONS;
 
@@ -30,6 +30,9 @@ pub(super) fn run(catalog: &Catalog) -> Vec<Check> {
         checks.push(months(catalog, table.name));
         checks.push(default_partition(catalog, table.name));
     }
+    checks.push(triggers(catalog));
+    checks.push(unique_indexes(catalog));
+    checks.push(whole(catalog));
     checks.push(session_setting(catalog));
     checks.push(other_relations(catalog));
     checks.push(definer_functions(catalog));
@@ -223,6 +226,45 @@ fn default_partition(catalog: &Catalog, table: &str) -> Check {
     }
 }
 
+/// What the database asserts by itself about money, whoever writes.
+fn triggers(catalog: &Catalog) -> Check {
+    let mut problems = Vec::new();
+    for (table, name) in TRIGGERS {
+        let mut found = catalog.triggers.iter();
+        match found.find(|trigger| trigger.table == *table && trigger.name == *name) {
+            None => problems.push(format!("{name} on {table} is missing")),
+            Some(trigger) if !trigger.fires => problems.push(format!("{name} on {table} is disabled")),
+            Some(_) => {}
+        }
+    }
+    Check::of("triggers that keep sums".to_owned(), problems, "all fire")
+}
+
+/// What the database keeps from being there twice.
+fn unique_indexes(catalog: &Catalog) -> Check {
+    let mut problems = Vec::new();
+    for (table, name) in UNIQUE_INDEXES {
+        let mut found = catalog.indexes.iter();
+        match found.find(|index| index.table == *table && index.name == *name) {
+            None => problems.push(format!("{name} on {table} is missing")),
+            Some(index) if !index.is_unique => problems.push(format!("{name} on {table} is not unique")),
+            Some(_) => {}
+        }
+    }
+    Check::of("indexes that keep what is once".to_owned(), problems, "all there")
+}
+
+/// What was begun and did not come to its end is worth nothing: an index that was built in vain, a constraint that was never checked.
+fn whole(catalog: &Catalog) -> Check {
+    let invalid = catalog.indexes.iter().filter(|index| !index.is_valid);
+    let mut problems: Vec<String> = invalid
+        .map(|index| format!("index {} is invalid", index.name))
+        .collect();
+    let unvalidated = catalog.unvalidated.iter();
+    problems.extend(unvalidated.map(|name| format!("constraint {name} is not validated")));
+    Check::of("indexes and constraints".to_owned(), problems, "all valid")
+}
+
 fn session_setting(catalog: &Catalog) -> Check {
     let expected = [Vec::new(), Vec::new(), vec!["org_1".to_owned(), "org_2".to_owned()]];
     let cases = ["no setting", "a setting left empty", "org_1,org_2"];
@@ -313,6 +355,9 @@ mod tests {
             grants: Vec::new(),
             roles,
             definer_functions: Vec::new(),
+            triggers: Vec::new(),
+            indexes: Vec::new(),
+            unvalidated: Vec::new(),
             months: Vec::new(),
             default_rows: Vec::new(),
             session_orgs: [None, None, None],

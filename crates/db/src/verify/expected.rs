@@ -50,6 +50,22 @@ pub(super) const TABLES: &[ExpectedTable] = &[
 /// The only function that runs with its owner's rights, and may be called by the service role alone.
 pub(super) const DEFINER_FUNCTION: &str = "holdfast_ensure_partitions";
 
+/// Triggers by which the database refuses what does not add up, by their tables.
+pub(super) const TRIGGERS: &[(&str, &str)] = &[
+    ("escrow_recipients", "escrow_recipients_split"),
+    ("ledger_entries", "ledger_balanced"),
+    ("ledger_transactions", "ledger_balanced"),
+];
+
+/// Indexes by which it refuses what may be there only once, by their tables: an event, a call, its effect, its posting, an alert.
+pub(super) const UNIQUE_INDEXES: &[(&str, &str)] = &[
+    ("billing_alerts", "billing_alerts_one_unresolved"),
+    ("billing_events", "billing_events_pkey"),
+    ("ledger_transactions", "ledger_transactions_once"),
+    ("stripe_operations", "stripe_operations_one_effect"),
+    ("stripe_operations", "stripe_operations_one_job"),
+];
+
 /// Months that must have a partition: this one and as many to come. Fewer than are made ahead, so that a job that failed for a
 /// while is not an emergency at once.
 pub(super) const MONTHS_NEEDED: i32 = 2;
