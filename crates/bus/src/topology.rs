@@ -84,7 +84,7 @@ pub const BILLING_PATTERNS: [&str; 16] = [
 
 /// Routing-key patterns of the events that escrow decides on. Refunds and disputes are billing's as well: they say something else to
 /// each of the two, so each has its own copy.
-pub const ESCROW_PATTERNS: [&str; 33] = [
+pub const ESCROW_PATTERNS: [&str; 35] = [
     "platform.payment_intent.amount_capturable_updated",
     "platform.payment_intent.succeeded",
     "platform.payment_intent.payment_failed",
@@ -98,6 +98,7 @@ pub const ESCROW_PATTERNS: [&str; 33] = [
     "platform.transfer.*",
     "platform.account.updated",
     "connect.account.updated",
+    "platform.payout.failed",
     "connect.payout.failed",
     // The same as thin events, whose objects escrow reads.
     "platform.v1.payment_intent.amount_capturable_updated",
@@ -112,6 +113,7 @@ pub const ESCROW_PATTERNS: [&str; 33] = [
     "platform.v1.transfer.*",
     "platform.v1.account.updated",
     "connect.v1.account.updated",
+    "platform.v1.payout.failed",
     "connect.v1.payout.failed",
     // Accounts v2: `v2.core.account[requirements].updated`, `v2.core.account[configuration.recipient].updated` and their kin. A
     // pattern has no wildcard within a word.

@@ -57,6 +57,7 @@ migrations! {
     15 "0015_billed_otherwise",
     16 "0016_canceled_recipients",
     17 "0017_by_the_invoice",
+    18 "0018_held_in_part",
 }
 
 /// How many months of partitions are kept ahead.

@@ -37,6 +37,9 @@ pub async fn fill_escrows(sql: &Client, count: usize) -> Result<(), Error> {
                          ELSE 'returned' END, 1, 'ready' FROM n;
              INSERT INTO escrow_transfers (transfer_id, escrow_id, account, amount)
                  SELECT 'tr_old_' || n, id, 'acct_old_' || n % 5000, 9000 FROM n WHERE status = 'distributed';
+             INSERT INTO escrow_disputes (dispute_id, escrow_id, stage, amount)
+                 SELECT 'du_old_' || n, id, CASE WHEN n % 100 = 0 THEN 'lost' ELSE 'won' END, 10000 FROM n
+                 WHERE status = 'distributed' AND n % 10 = 0;
              INSERT INTO stripe_operations (id, escrow_id, number, kind, account, amount, currency, status, attempt, calls, key_since,
                      last_call, failures, idempotency_key, object_id, created_at, updated_at)
                  SELECT id || '_0', id, 0, 'create_payment', NULL, 10000, 'eur', 'succeeded', 1, 1, at, at, 0, id || '_0_1',
@@ -63,6 +66,7 @@ pub async fn fill_escrows(sql: &Client, count: usize) -> Result<(), Error> {
         "escrow_transactions",
         "escrow_recipients",
         "escrow_transfers",
+        "escrow_disputes",
         "stripe_operations",
     ] {
         sql.batch_execute(&format!("VACUUM (ANALYZE) {table}")).await?;

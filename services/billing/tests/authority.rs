@@ -340,6 +340,51 @@ fn a_checkout_without_a_payment_that_claims_somebody_else_is_told() {
     });
 }
 
+/// Nothing is decided by what was bought once; who claims to be somebody else in it is a forger all the same (BIL-3).
+#[test]
+fn something_bought_once_in_somebody_elses_name_is_told_and_nothing_else_of_it_matters() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let (free, manual, payer, neighbour, stranger) = (
+            Payer::new("free"),
+            Payer::new("manual"),
+            Payer::new("payer"),
+            Payer::new("neighbour"),
+            Payer::new("stranger"),
+        );
+        register_as(&world, &free.client, "NONE").await;
+        register_as(&world, &manual.client, "MANUAL").await;
+        world.register(&payer.client, None).await;
+        world.register(&neighbour.client, Some(&neighbour.customer)).await;
+        let once = json!({"mode": "payment", "subscription": null, "invoice": null});
+        let rejected = ("rejected", "payment_source_is_not_stripe");
+        let ignored = ("ignored", "checkout_without_subscription");
+        for (by, named, (outcome, reason), told) in [
+            (&stranger, Some(&free), rejected, 1),
+            (&neighbour, Some(&payer), ("rejected", "customer_of_another_client"), 1),
+            (&stranger, Some(&manual), ignored, 0),
+            (&stranger, Some(&payer), ignored, 0),
+            (&neighbour, Some(&neighbour), ignored, 0),
+            (&stranger, Some(&stranger), ignored, 0),
+            (&stranger, None, ignored, 0),
+        ] {
+            let named = named.map(|of| of.client.as_str());
+            let session = unique("cs_once");
+            let row = world
+                .decide(&by.checkout(T0, &session, named).with_object(once.clone()))
+                .await;
+            assert_eq!(
+                (row.outcome.as_str(), row.reason.as_str()),
+                (outcome, reason),
+                "{named:?}"
+            );
+            let alerts = alerts(&world).await;
+            assert_eq!(alerts.len(), told, "{named:?}: {alerts:?}");
+        }
+        let nobody = format!("stripe_customer_id = '{}'", stranger.customer);
+        assert_eq!(world.count("billing_customers", &nobody).await, 0, "it binds nobody");
+    });
+}
+
 /// What came with no money may bind nothing that is known to be another client's.
 #[test]
 fn a_trial_checkout_of_another_clients_subscription_binds_nobody() {

@@ -125,6 +125,45 @@ fn a_dispute_raises_one_alert_even_of_a_charge_that_nobody_knows() {
     });
 }
 
+/// Escrow tells of its own: whether a refund is made again by itself, so that nobody pays it by hand beside that, only it knows.
+#[test]
+fn of_an_escrows_money_billing_tells_nobody() {
+    in_own_world(Binding::FirstUse, async |world| {
+        let escrow = "INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
+                      payment_intent_id, charge_id, authorized, captured, created_by, created_at, updated_at) \
+                      VALUES ('esc_1', 'held', 'eur', 4900, 0, 'automatic', 'refuse', now(), 'pi_escrow', 'ch_escrow', true, 4900, 't', \
+                      now(), now())";
+        world.sql.execute(escrow, &[]).await.unwrap();
+        let payer = Payer::new("guest");
+        for (number, theirs) in [
+            (0, json!({"payment_intent": "pi_escrow"})),
+            (1, json!({"payment_intent": null, "charge": "ch_escrow"})),
+        ] {
+            let (refund, dispute) = (format!("re_escrow_{number}"), format!("du_escrow_{number}"));
+            world
+                .decide(
+                    &payer
+                        .refund("failed", T0, &refund, "failed")
+                        .with_object(theirs.clone()),
+                )
+                .await;
+            world
+                .decide(
+                    &payer
+                        .dispute("created", T0, &dispute, "needs_response")
+                        .with_object(theirs),
+                )
+                .await;
+        }
+        let nobodys = json!({"payment_intent": "pi_nobodys"});
+        world
+            .decide(&payer.refund("failed", T0, "re_nobodys", "failed").with_object(nobodys))
+            .await;
+        let alerts = world.alerts(1).await;
+        assert_eq!(alerts[0]["subject"], "re_nobodys");
+    });
+}
+
 #[test]
 fn a_refund_that_fails_after_it_had_succeeded_is_told_to_a_person() {
     in_own_world(Binding::FirstUse, async |world| {

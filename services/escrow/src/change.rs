@@ -35,13 +35,15 @@ pub(crate) struct Cause<'a> {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// What Stripe's objects are called, where a step has told.
+/// What a step has told beside its fact: what Stripe's objects are called, and what a person has to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Learned {
     /// `pi_…`.
     pub(crate) payment_intent: Option<String>,
     /// `ch_…`.
     pub(crate) charge: Option<String>,
+    /// Until when a dispute can be answered.
+    pub(crate) evidence_due_by: Option<i64>,
 }
 
 /// What became of a command or a fact.
@@ -83,7 +85,7 @@ pub(crate) async fn apply_in_txn(
                 ..with_ids(held, learned)
             };
             let next = store_in_txn(txn, held, next, cause.at).await?;
-            carry_out_in_txn(txn, held, &next, effects, cause).await?;
+            carry_out_in_txn(txn, held, &next, effects, learned, cause).await?;
             write_down_in_txn(txn, held, &next, cause).await?;
             if next.escrow.status != held.escrow.status {
                 tally::note(Count::Transition(next.escrow.status));
@@ -144,6 +146,7 @@ async fn carry_out_in_txn(
     before: &HeldEscrow,
     next: &HeldEscrow,
     effects: Vec<Effect>,
+    learned: &Learned,
     cause: Cause<'_>,
 ) -> Result<(), EscrowError> {
     let id = next.escrow.terms.id.as_str();
@@ -165,7 +168,7 @@ async fn carry_out_in_txn(
             Effect::ReadAccount(account) => {
                 insert_outbox_in_txn(txn, &[commands::read_account(account.as_str())]).await?;
             }
-            Effect::Notify(notice) => alerts.push(notices::alert(id, &notice)),
+            Effect::Notify(notice) => alerts.push(notices::alert(id, &notice, learned)),
         }
     }
     let of = PostingOf {

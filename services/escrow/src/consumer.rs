@@ -2,7 +2,7 @@
 //! mark of idempotency, is inserted as well.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{BatchError, BatchHandler, Incoming, Verdict};
 use chrono::{DateTime, Utc};
@@ -25,6 +25,7 @@ use crate::error::EscrowError;
 use crate::notices::{self, tell_in_txn};
 use crate::reading::{About, Content, Reading, of_related, read};
 use crate::runner::{Observed, Runner, observe_in_txn};
+use crate::silence::Silence;
 use crate::steps::{Ask, Commit};
 
 /// How often an event is decided again because somebody else wrote the same thing at the same moment.
@@ -63,6 +64,8 @@ pub(crate) struct Decider {
     pub(crate) livemode: bool,
     /// Wakes whoever tells escrows of their accounts.
     pub(crate) news: Arc<Notify>,
+    /// Events are taken from the queue one after the other: where each waited for a Stripe that does not answer, all of them would.
+    pub(crate) silence: Silence,
 }
 
 impl BatchHandler for Decider {
@@ -110,7 +113,8 @@ impl Decider {
     }
 
     /// Reads from Stripe what an event does not say: the object that a thin one points to, and whose payment a dispute is about where
-    /// the payment is not known here. While Stripe cannot be asked the event waits in the inbox, and is looked at again by `waiting`.
+    /// the payment is not known here. While Stripe cannot be asked the event waits in the inbox, and is looked at again by `waiting`; so it
+    /// does without having been asked for while Stripe does not answer others.
     pub(crate) async fn hydrate(&self, reading: &mut Reading<'_>) -> Result<(), EscrowError> {
         self.read_objects(reading).await?;
         if matches!(reading.content, Content::Waiting) {
@@ -130,14 +134,26 @@ impl Decider {
         let Some(payment) = about.names.payment_intent.clone() else {
             return Ok(());
         };
+        if reading.is_delivered && self.silence.is_on() {
+            reading.content = Content::Waiting;
+            return Ok(());
+        }
         let read = self.runner.stripe.ask(Ask::EventObject, |stripe| {
             timeout(PATIENCE, stripe.read_payment_intent(&payment))
         });
-        match read.await {
-            Ok(Ok(answer)) => about.belongs_to(&answer.content),
-            Ok(Err(error)) if !error.is_transient() => {}
-            Ok(Err(_)) | Err(_) => reading.content = Content::Waiting,
-        }
+        let asked = Instant::now();
+        let is_answered = match read.await {
+            Ok(Ok(answer)) => {
+                about.belongs_to(&answer.content);
+                true
+            }
+            Ok(Err(error)) if !error.is_transient() => true,
+            Ok(Err(_)) | Err(_) => {
+                reading.content = Content::Waiting;
+                false
+            }
+        };
+        self.silence.note(asked, is_answered);
         Ok(())
     }
 
@@ -152,6 +168,12 @@ impl Decider {
 
     async fn read_pointer(&self, reading: &mut Reading<'_>) {
         let stripe = &self.runner.stripe;
+        let points = matches!(reading.content, Content::Pointer { .. } | Content::AccountPointer(_));
+        if points && reading.is_delivered && self.silence.is_on() {
+            reading.content = Content::Waiting;
+            return;
+        }
+        let asked = Instant::now();
         let content = match &reading.content {
             Content::Pointer { kind, url } => {
                 let read = stripe
@@ -175,6 +197,7 @@ impl Decider {
             | Content::Waiting
             | Content::Account(_)
             | Content::PayoutFailed(_)
+            | Content::PlatformPayoutFailed
             | Content::RefundFailed { .. }
             | Content::About(_) => return,
         };
@@ -185,6 +208,7 @@ impl Decider {
             Ok(Err(error)) if error.is_transient() => Content::Waiting,
             Ok(Err(error)) => Content::Unreadable(format!("related_object: {error}")),
         };
+        self.silence.note(asked, !matches!(reading.content, Content::Waiting));
     }
 
     /// Decides an event as it is read, and counts it.
@@ -220,6 +244,7 @@ impl Decider {
             | Content::AccountPointer(_)
             | Content::Account(_)
             | Content::PayoutFailed(_)
+            | Content::PlatformPayoutFailed
             | Content::RefundFailed { .. } => outcome("applied", "applied"),
             // Most of what Stripe tells of our own calls is known by then, and its row is written once.
             Content::About(_) => KNOWN,
@@ -250,6 +275,12 @@ impl Decider {
                 } else {
                     outcome("ignored", "not_a_recipient")
                 }
+            }
+            Content::PlatformPayoutFailed => {
+                let summary = "A payout of the platform to its own bank failed.";
+                let alert = Alert::new(AlertKind::PayoutFailed, "platform", summary);
+                tell_in_txn(txn, None, vec![alert], self.runner.clock.now()).await?;
+                first
             }
             Content::RefundFailed { refund, names } => self.refund_failed_in_txn(txn, refund, names).await?,
             Content::About(about) => self.about_in_txn(txn, &reading.kind, about).await?,

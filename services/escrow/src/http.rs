@@ -142,7 +142,10 @@ fn bare(
 ) -> impl Handler<(Principal, HttpRequest, Path<String>, Data<Desk>), Output = Result<HttpResponse, Problem>> {
     move |caller: Principal, request: HttpRequest, path: Path<String>, desk: Data<Desk>| {
         let bare = bare.clone();
-        async move { command(&desk, &caller, &request, valid(&path)?, Wish::of(action, "", &bare)).await }
+        async move {
+            caller.require_service()?;
+            command(&desk, &caller, &request, valid(&path)?, Wish::of(action, "", &bare)).await
+        }
     }
 }
 
@@ -153,6 +156,7 @@ async fn post_refund(
     body: Bytes,
     desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
     let amount = refund_amount(&body)?;
     let text = amount.map_or_else(String::new, |amount| amount.to_string());
     let id = valid(&path)?;
@@ -167,6 +171,7 @@ async fn post_retry(
     body: Bytes,
     desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
     let (id, job) = path.into_inner();
     let counts = object_that_counts(&body)?;
     let text = counts
@@ -187,6 +192,7 @@ async fn post_bear_loss(
     path: Path<(String, String)>,
     desk: Data<Desk>,
 ) -> Result<HttpResponse, Problem> {
+    caller.require_service()?;
     let (id, account) = path.into_inner();
     let bear_loss = Command::BearLoss(recipient(&account)?);
     let wish = Wish::of("bear_loss", &account, &bear_loss);
@@ -267,7 +273,6 @@ async fn command(
     escrow: &str,
     wish: Wish<'_>,
 ) -> Result<HttpResponse, Problem> {
-    caller.require_service()?;
     let key = key(request)?;
     let scope = format!("escrows.{}/{}/{escrow}", wish.action, caller.subject);
     let actor = format!("service:{}", caller.subject);

@@ -24,6 +24,7 @@ mod read_account;
 mod reading;
 mod request;
 mod runner;
+mod silence;
 mod steps;
 mod tally;
 mod timeouts;
@@ -62,6 +63,7 @@ use commands::Commands;
 use consumer::Decider;
 use http::Desk;
 use runner::Runner;
+use silence::Silence;
 use steps::{Store, Stripe};
 use timeouts::Timeouts;
 
@@ -199,6 +201,7 @@ impl Escrow {
             runner: runner.clone(),
             livemode: config.livemode,
             news: Arc::clone(&news),
+            silence: Silence::default(),
         };
         let commands = Commands { runner: runner.clone() };
         let mut work = JoinSet::new();

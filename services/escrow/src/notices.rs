@@ -15,6 +15,7 @@ use serde_json::json;
 use service_kit::backoff::doubled;
 use uuid::Uuid;
 
+use crate::change::Learned;
 use crate::error::EscrowError;
 
 /// What lasts is told again after this time, then after twice as long each time.
@@ -25,13 +26,20 @@ const TOLD_EVERY: Duration = Duration::from_secs(3_600);
 const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// The alert of a notice about an escrow.
-pub(crate) fn alert(escrow: &str, notice: &Notice) -> Alert {
+pub(crate) fn alert(escrow: &str, notice: &Notice, learned: &Learned) -> Alert {
     let word = notice.as_str();
     let attention = |summary: String| Alert::new(AlertKind::EscrowAttention, format!("{escrow}/{word}"), summary);
+    let to_answer = |alert: Alert| match learned.evidence_due_by {
+        Some(due) => alert.with("evidence_due_by", due),
+        None => alert,
+    };
     match notice {
-        Notice::DisputeOpened(dispute) => attention(format!(
+        Notice::DisputeInquiry(dispute) => to_answer(attention(format!(
+            "The bank asks about the payment of escrow {escrow} (dispute {dispute}); no money has moved."
+        ))),
+        Notice::DisputeOpened(dispute) => to_answer(attention(format!(
             "Dispute {dispute} was opened on escrow {escrow}; nothing of it is paid out."
-        )),
+        ))),
         Notice::DisputeLost(dispute) => attention(format!(
             "Dispute {dispute} on escrow {escrow} was lost; what the recipients have is taken back."
         )),

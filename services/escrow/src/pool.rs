@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use db::escrow::breaker::sum_held;
 use db::escrow::jobs::take_slot;
 use db::escrow::operations::{DueOperation, list_due_operations};
 use db::in_txn;
 use service_kit::trace::TraceContext;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -55,26 +56,46 @@ pub(crate) async fn work(runner: Runner, look_every: Duration, stop: Cancellatio
                 () = stop.cancelled() => break,
                 permit = Arc::clone(&permits).acquire_owned() => permit,
             };
-            let (runner, in_hand) = (runner.clone(), Arc::clone(&in_hand));
+            let runner = runner.clone();
             let span = span(&id, traceparent.as_deref());
+            let in_hand = InHand(id, Arc::clone(&in_hand));
             let working = async move {
-                if let Err(error) = runner.work(&id, &escrow).await {
+                if let Err(error) = runner.work(&in_hand.0, &escrow).await {
                     Span::current().record("otel.status_code", "ERROR");
                     log(&error, "an operation was not worked on, it stays due");
                 }
-                lock(&in_hand).remove(&id);
-                drop(permit);
+                drop((in_hand, permit));
             };
             tasks.spawn(working.instrument(span));
         }
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next() {
+            log_panic(ended);
+        }
         tokio::select! {
             () = stop.cancelled() => break,
             () = runner.pool.notified() => {}
             () = tokio::time::sleep(look_every) => {}
         }
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
+}
+
+/// An operation that a worker of this process has in hand. It is let go however the work ends, a panic included: it stays due then, and
+/// is taken up again when its lease is over.
+struct InHand(String, Arc<Mutex<HashSet<String>>>);
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        lock(&self.1).remove(&self.0);
+    }
+}
+
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the work on an operation ended badly, it stays due");
+    }
 }
 
 /// The span of working on an operation, in the trace of whoever wanted it; what nobody traced is not traced here either.
@@ -118,8 +139,9 @@ pub(crate) async fn tell(runner: Runner, nudge: Arc<Notify>, every: Duration, st
 /// Runs by the timer what nobody asks for.
 pub(crate) async fn tick(timeouts: Timeouts, every: Duration, stop: CancellationToken) {
     let mut currencies = BTreeSet::new();
+    let mut owed = None;
     loop {
-        if let Err(error) = tick_once(&timeouts, &mut currencies).await {
+        if let Err(error) = tick_once(&timeouts, &mut owed, &mut currencies).await {
             log(&error, "a round of the timer failed");
         }
         tokio::select! {
@@ -142,21 +164,22 @@ pub(crate) async fn secure(timeouts: Timeouts, every: Duration, stop: Cancellati
     }
 }
 
-async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Result<(), EscrowError> {
+async fn tick_once(
+    timeouts: &Timeouts,
+    owed: &mut Option<i64>,
+    currencies: &mut BTreeSet<String>,
+) -> Result<(), EscrowError> {
     let runner = &timeouts.runner;
     let now = runner.clock.now();
     let slot = now.timestamp().div_euclid(TIMEOUTS_EVERY);
-    let is_ours = runner
-        .store
-        .commit_if(
-            Commit::SlotTaken,
-            |is_ours| *is_ours,
-            |txn| in_txn(async move { Ok::<_, EscrowError>(take_slot(txn, "escrow_timeouts", slot, now).await?) }),
-        )
-        .await?;
+    // A run that could not begin is owed, and made up for at the next look: it would be ten minutes late otherwise (ESC-7).
+    if *owed != Some(slot) && take(runner, slot, now).await? {
+        *owed = Some(slot);
+    }
     // First of all: the slot is taken, and what fails beside it must not cost the run.
-    if is_ours {
+    if *owed == Some(slot) {
         timeouts.run(SWEEPER).await?;
+        *owed = None;
         runner.pool.notify_one();
         runner.relay.notify_one();
     }
@@ -165,6 +188,18 @@ async fn tick_once(timeouts: &Timeouts, currencies: &mut BTreeSet<String>) -> Re
         Err(error) => log(&error, "what is held cannot be summed up"),
     }
     Ok(())
+}
+
+/// Whether a slot's run is ours: of all replicas, the first takes it.
+async fn take(runner: &Runner, slot: i64, now: DateTime<Utc>) -> Result<bool, EscrowError> {
+    runner
+        .store
+        .commit_if(
+            Commit::SlotTaken,
+            |is_ours| *is_ours,
+            |txn| in_txn(async move { Ok::<_, EscrowError>(take_slot(txn, "escrow_timeouts", slot, now).await?) }),
+        )
+        .await
 }
 
 async fn held(runner: &Runner) -> Result<Vec<(String, i64)>, EscrowError> {

@@ -65,8 +65,10 @@ pub(crate) enum Content {
     Waiting,
     /// A snapshot of an account.
     Account(AccountRow),
-    /// A payout of an account failed.
+    /// A payout of a connected account failed.
     PayoutFailed(AccountId),
+    /// A payout of the platform's own failed.
+    PlatformPayoutFailed,
     /// A refund that Stripe had accepted came back: the payer does not have it.
     RefundFailed {
         /// `re_…`.
@@ -220,12 +222,13 @@ fn thin(body: &[u8], envelope: &Envelope<'_>) -> Content {
         };
     }
     match (envelope.kind.strip_prefix("v1."), envelope.context.as_deref()) {
+        // Whose payout it is is all that counts: the payout itself need not be read.
+        (Some("payout.failed"), None) => Content::PlatformPayoutFailed,
+        (Some("payout.failed"), Some(account)) => payout_failed(account),
         (Some(kind), None) => Content::Pointer {
             kind: kind.to_owned(),
             url,
         },
-        // Whose payout it is is all that counts: the payout itself need not be read.
-        (Some("payout.failed"), Some(account)) => payout_failed(account),
         (Some(_), Some(_)) => Content::Ignored("connected_account"),
         (None, _) => Content::Ignored("no_rule"),
     }
@@ -255,6 +258,7 @@ fn full(body: &[u8], envelope: &Envelope<'_>) -> Result<Content, ViewError> {
     match (&*envelope.kind, envelope.account.as_deref()) {
         ("account.updated", _) => Ok(Content::Account(snapshot(&event.account()?, at))),
         ("payout.failed", Some(account)) => Ok(payout_failed(account)),
+        ("payout.failed", None) => Ok(Content::PlatformPayoutFailed),
         (_, Some(_)) => Ok(Content::Ignored("connected_account")),
         (kind, None) => match kind.split_once('.').map(|(object, _)| object) {
             Some("payment_intent") => Ok(of_payment(kind, &event.payment_intent()?)),
@@ -327,8 +331,8 @@ fn of_payment(kind: &str, payment: &PaymentIntent) -> Content {
         },
         made: StripeObjectId::parse(payment.id.as_str()).ok(),
         learned: Learned {
-            payment_intent: None,
             charge,
+            ..Learned::default()
         },
         fact,
     }))
@@ -344,7 +348,11 @@ fn of_charge(charge: &Charge) -> Content {
     };
     let made = charge.payment_intent.as_deref();
     let made = made.and_then(|payment| StripeObjectId::parse(payment).ok());
-    let captured = charge.amount_captured.unwrap_or(charge.amount);
+    let captured = match (charge.amount_captured, charge.captured) {
+        (Some(amount), _) => amount,
+        (None, Some(false)) => 0,
+        (None, Some(true) | None) => charge.amount,
+    };
     let released = charge.amount.saturating_sub(captured);
     let refunded = charge.amount_refunded.saturating_sub(released);
     let capture_before = charge.capture_before.map(UnixSeconds);
@@ -367,8 +375,8 @@ fn of_charge(charge: &Charge) -> Content {
         names,
         made,
         learned: Learned {
-            payment_intent: None,
             charge: Some(charge.id.clone()),
+            ..Learned::default()
         },
         fact,
     }))
@@ -418,7 +426,10 @@ fn of_dispute(dispute: &Dispute) -> Content {
                 ..Names::default()
             },
             made: None,
-            learned: Learned::default(),
+            learned: Learned {
+                evidence_due_by: dispute.due_by,
+                ..Learned::default()
+            },
             fact: Fact::Disputed {
                 dispute: id,
                 stage,

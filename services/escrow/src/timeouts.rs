@@ -82,6 +82,9 @@ enum Secured {
 
 impl Timeouts {
     /// Gives back what has expired, as far as the breaker lets. The audit trail says that it was `actor` who wanted it.
+    ///
+    /// # Errors
+    /// When it could not begin; nothing was given back then.
     pub(crate) async fn run(&self, actor: &str) -> Result<TimeoutReport, EscrowError> {
         let now = self.runner.clock.now();
         let conn = self.runner.store.reader().await?;
@@ -119,18 +122,42 @@ impl Timeouts {
                 }
             }
         }
-        let conn = self.runner.store.reader().await?;
-        report.left = count_expired_escrows(&conn, now, AT_MOST).await?;
-        drop(conn);
-        if let Some(limit) = tripped {
-            report.breaker_tripped = true;
-            self.tell_of_breaker(limit, &report, now).await?;
+        report.breaker_tripped = tripped.is_some();
+        // What fails from here on does not undo the run: whoever took that for one that has to be made again would double its limits.
+        if let Err(error) = self.conclude(tripped, failed, &mut report, now).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, ?report, "what a run of time-outs came to was not told");
+            report.success = false;
         }
-        self.tell_of_failures(failed, now).await?;
         if report.found > 0 {
             tracing::info!(actor, ?report, "a run of time-outs");
         }
         Ok(report)
+    }
+
+    /// Counts what is left, and tells of what stopped the run or failed in it.
+    async fn conclude(
+        &self,
+        tripped: Option<Limit>,
+        failed: Vec<(&str, Alert)>,
+        report: &mut TimeoutReport,
+        now: DateTime<Utc>,
+    ) -> Result<(), EscrowError> {
+        let counted = self.count_left(now).await;
+        report.left = match &counted {
+            Ok(left) => *left,
+            Err(_) => report.found.saturating_sub(report.processed),
+        };
+        if let Some(limit) = tripped {
+            self.tell_of_breaker(limit, report, now).await?;
+        }
+        self.tell_of_failures(failed, now).await?;
+        counted.map(drop)
+    }
+
+    async fn count_left(&self, now: DateTime<Utc>) -> Result<i64, EscrowError> {
+        let conn = self.runner.store.reader().await?;
+        Ok(count_expired_escrows(&conn, now, AT_MOST).await?)
     }
 
     async fn expire(&self, escrow: &str, run: &Used, actor: &str, now: DateTime<Utc>) -> Result<Fate, EscrowError> {

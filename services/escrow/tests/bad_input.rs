@@ -4,6 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use service_kit::auth::Role;
 use support::{in_world, unique};
 
 #[test]
@@ -152,5 +153,24 @@ fn an_event_of_no_escrow_is_ignored_by_name_and_a_repeat_is_counted() {
         .await;
         let row = world.sql.query_one(sql, &[]).await.unwrap();
         assert_eq!((row.get(0), row.get(1)), ("ignored", "not_an_escrow"));
+    });
+}
+
+/// Who may not ask is told so, whatever else is wrong.
+#[test]
+fn a_user_is_refused_before_anything_else_is_looked_at() {
+    in_world(|world| async move {
+        for (path, body) in [
+            ("/api/escrows", json!({})),
+            ("/api/escrows/esc_1/release", json!({})),
+            ("/api/escrows/not%20an%20id/release", json!({})),
+            ("/api/escrows/esc_1/refund", json!({"amount": "x"})),
+            ("/api/escrows/esc_1/operations/1/retry", json!({"object": 5})),
+            ("/api/escrows/esc_1/recipients/nobody/bear-loss", json!({})),
+            ("/api/escrows/esc_1/recipients/nobody/read", json!({})),
+        ] {
+            let (status, answer) = world.post_as(Role::User, path, &body).await;
+            assert_eq!((status, &answer["code"]), (403, &json!("forbidden")), "{path}");
+        }
     });
 }

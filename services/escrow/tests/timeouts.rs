@@ -247,6 +247,51 @@ fn the_timer_gives_back_what_has_expired_although_the_gauge_fails() {
     });
 }
 
+/// Ten minutes later is as late as it may be (ESC-7).
+#[test]
+fn a_run_that_could_not_begin_is_made_up_for_within_its_time() {
+    in_world(|world| async move {
+        captured(&world, 1, 500, "eur").await;
+        world.clock.advance(Duration::from_secs(3_601));
+        let rename = |from: &str, to: &str| format!("ALTER TABLE escrow_transactions RENAME COLUMN {from} TO {to}");
+        world.sql.batch_execute(&rename("set_aside_at", "away")).await.unwrap();
+        let (escrow, stop) = timer(&world);
+        let taken = "SELECT count(*) FROM job_slots WHERE job = 'escrow_timeouts'";
+        testkit::eventually(support::SOON, || async { world.count(taken).await == 1 }).await;
+        world.sql.batch_execute(&rename("away", "set_aside_at")).await.unwrap();
+        let begun = "SELECT count(*) FROM stripe_operations WHERE kind = 'refund' AND escrow_id = 'esc_eur500_1'";
+        testkit::eventually(support::SOON, || async { world.count(begun).await == 1 }).await;
+        assert_eq!(world.count(taken).await, 1, "it is the same run");
+        stop.cancel();
+        escrow.wait().await;
+    });
+}
+
+#[test]
+fn what_is_held_is_what_has_neither_gone_back_nor_was_lost() {
+    in_world(|world| async move {
+        captured(&world, 4, 10_000, "eur").await;
+        captured(&world, 1, 700, "usd").await;
+        world
+            .sql
+            .batch_execute(
+                "UPDATE escrow_transactions SET refunded_ours = '{\"1\": 1000, \"2\": 500}', refunded_told = 1000 WHERE id = 'esc_eur10000_1'; \
+                 UPDATE escrow_transactions SET captured = 6000, refunded_outside = 100, refunded_ours = '{\"1\": 50}' \
+                     WHERE id = 'esc_eur10000_2'; \
+                 INSERT INTO escrow_disputes (dispute_id, escrow_id, stage, amount) \
+                     VALUES ('dp_1', 'esc_eur10000_3', 'lost', 300), ('dp_2', 'esc_eur10000_3', 'won', 400)",
+            )
+            .await
+            .unwrap();
+        let config = db::DatabaseConfig::new(world.db.service_url().into(), "test");
+        let database = db::Database::open(&config).unwrap();
+        let held = db::escrow::breaker::sum_held(&database.conn().await.unwrap()).await;
+        let held: std::collections::BTreeMap<String, i64> = held.unwrap().into_iter().collect();
+        let expected = [("eur", 8_500 + 5_850 + 9_700 + 10_000), ("usd", 700)];
+        assert_eq!(held, expected.map(|(of, minor)| (of.to_owned(), minor)).into());
+    });
+}
+
 #[test]
 fn one_that_cannot_be_given_back_is_told_to_a_person_and_holds_up_no_other() {
     in_world(|world| async move {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{SOON, in_world, unique};
+use support::{SOON, World, in_world, unique};
 
 const CARD: &str = "pm_card_bypassPending";
 /// No event whose object cannot be read is left alone for longer.
@@ -388,6 +388,124 @@ fn a_payout_that_failed_is_told_of_by_a_thin_event_as_well() {
         })
         .await;
         assert_eq!(world.alerts("payout_failed:").await, 1);
+        // The platform's own, in both forms.
+        let mut own = event("");
+        own["context"] = Value::Null;
+        let full = json!({
+            "id": unique("evt_payout"), "object": "event", "type": "payout.failed", "created": world.clock.unix_seconds(),
+            "livemode": false, "api_version": "2026-09-30.endive", "data": {"object": {"id": "po_1", "object": "payout"}},
+        });
+        for (event, told) in [(own, 1), (full, 2)] {
+            world.deliver(&event, "platform").await;
+            testkit::eventually(SOON, || async { world.alerts("payout_failed:platform").await == told }).await;
+        }
+    });
+}
+
+/// Stripe says how much was captured in every version; what only says that nothing was must not pass for money that is there.
+#[test]
+fn a_charge_that_is_not_captured_is_no_money() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let body = world.escrow(&world.terms(&account)).await;
+        let (id, payment) = (body["escrow_id"].as_str().unwrap(), &body["payment_intent_id"]);
+        for (captured, status) in [(false, "held"), (true, "held")] {
+            let event = json!({
+                "id": unique("evt_charge"), "object": "event", "type": "charge.succeeded", "created": world.clock.unix_seconds(),
+                "livemode": false, "api_version": "2026-09-30.endive",
+                "data": {"object": {
+                    "id": "ch_plain", "object": "charge", "payment_intent": payment, "amount": 10_000, "amount_refunded": 0,
+                    "captured": captured, "currency": "eur", "created": world.clock.unix_seconds(),
+                }},
+            });
+            world.deliver(&event, "platform").await;
+            world.until(id, status).await;
+            let sum = format!("SELECT coalesce(sum(captured), 0)::bigint FROM escrow_transactions WHERE id = '{id}'");
+            let expected = if captured { 10_000 } else { 0 };
+            testkit::eventually(SOON, || async { world.count(&sum).await == expected }).await;
+        }
+    });
+}
+
+/// Each would wait for its answer, and everything behind it with it.
+#[test]
+fn a_stripe_that_does_not_answer_is_waited_for_once_and_not_for_each_event() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let world = World::bare(stripe_sim::SimConfig::default()).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = std::sync::Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                held.push(connection);
+            }
+        });
+        let stop = tokio_util::sync::CancellationToken::new();
+        let config = support::config(world.db.service_url(), world.broker.amqp_url(), &base);
+        let tuning = escrow::Tuning {
+            has_timer: false,
+            // What waits is not looked at meanwhile.
+            pace: escrow::Pace {
+                waiting: Duration::from_secs(3_600),
+                ..escrow::Pace::default()
+            },
+            ..escrow::Tuning::default()
+        };
+        let escrow = escrow::Escrow::start(&config, world.clock.clone(), tuning, stop.clone()).unwrap();
+        for number in 0..12 {
+            let event = json!({
+                "id": format!("evt_thin_{number}"), "object": "v2.core.event", "type": "v1.payment_intent.succeeded",
+                "created": "2026-10-01T10:00:00.000Z", "livemode": false, "context": null,
+                "related_object": {"id": "pi_1", "type": "payment_intent", "url": "/v1/payment_intents/pi_1"},
+            });
+            world.deliver(&event, "platform").await;
+        }
+        let waiting = "SELECT count(*) FROM billing_events WHERE reason = 'object_not_read' AND status = 'waiting'";
+        testkit::eventually(SOON, || async { world.count(waiting).await == 12 }).await;
+        // Each of the two consumers may have asked once before it knew.
+        let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert!((1..=2).contains(&asked), "{asked}");
+        stop.cancel();
+        escrow.wait().await;
+    });
+}
+
+#[test]
+fn a_dispute_is_told_once_with_the_date_until_which_it_can_be_answered() {
+    in_world(|world| async move {
+        let (_, id) = world.captured().await;
+        let charge = format!("SELECT charge_id FROM escrow_transactions WHERE id = '{id}'");
+        let charge: String = world.sql.query_one(&charge, &[]).await.unwrap().get(0);
+        let payment = format!("SELECT payment_intent_id FROM escrow_transactions WHERE id = '{id}'");
+        let payment: String = world.sql.query_one(&payment, &[]).await.unwrap().get(0);
+        for (status, word) in [
+            ("warning_needs_response", "dispute_inquiry"),
+            ("needs_response", "dispute_opened"),
+        ] {
+            let event = json!({
+                "id": unique("evt_dispute"), "object": "event", "type": "charge.dispute.created",
+                "created": world.clock.unix_seconds(), "livemode": false, "api_version": "2026-09-30.endive",
+                "data": {"object": {
+                    "id": "du_1", "object": "dispute", "charge": charge, "payment_intent": payment, "amount": 10_000,
+                    "currency": "eur", "status": status, "reason": "fraudulent", "created": world.clock.unix_seconds(),
+                    "evidence_details": {"due_by": 1_900_000_000},
+                }},
+            });
+            world.deliver(&event, "platform").await;
+            let subject = format!("escrow_attention:{id}/{word}");
+            testkit::eventually(SOON, || async { world.alerts(&subject).await == 1 }).await;
+            let alert = loop {
+                if let Some(message) = world.broker.take("alerts.raise").await {
+                    break String::from_utf8(message.delivery.data).unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            assert!(alert.contains(word) && alert.contains("1900000000"), "{alert}");
+        }
     });
 }
 

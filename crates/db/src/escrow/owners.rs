@@ -1,5 +1,7 @@
 //! Whose an object of Stripe's is.
 
+use std::collections::BTreeSet;
+
 use deadpool_postgres::{GenericClient, Transaction};
 
 use crate::DbError;
@@ -48,6 +50,21 @@ pub async fn find_owner_in_txn(txn: &Transaction<'_>, names: &Names) -> Result<O
     ];
     let rows = query(txn, "find_owner", sql, &values).await?;
     Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// Which of these payments and charges are escrows'.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn find_payments_of_escrows_in_txn(
+    txn: &Transaction<'_>,
+    payment_intents: &[&str],
+    charges: &[&str],
+) -> Result<BTreeSet<String>, DbError> {
+    let sql = "SELECT payment_intent_id FROM escrow_transactions WHERE payment_intent_id = ANY ($1) \
+               UNION SELECT charge_id FROM escrow_transactions WHERE charge_id = ANY ($2)";
+    let rows = query(txn, "find_payments_of_escrows", sql, &[&payment_intents, &charges]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Whether any escrow, at its end or not, pays this account, or one that is being created asked about it.

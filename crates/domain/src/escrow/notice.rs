@@ -10,6 +10,8 @@ use crate::time::UnixSeconds;
 /// What a person is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Notice {
+    /// The payer's bank asks about the payment; no money has moved.
+    DisputeInquiry(DisputeId),
     /// A dispute was opened; nothing is paid out.
     DisputeOpened(DisputeId),
     /// A dispute was lost; what can be is taken back.
@@ -41,6 +43,7 @@ impl Notice {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
+            Self::DisputeInquiry(_) => "dispute_inquiry",
             Self::DisputeOpened(_) => "dispute_opened",
             Self::DisputeLost(_) => "dispute_lost",
             Self::DisputeWon(_) => "dispute_won",
@@ -68,7 +71,8 @@ pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Noti
             (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
             (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
             (_, DisputeStage::Won) if !next.asked.release => notices.push(Notice::DisputeWon(id.clone())),
-            (_, DisputeStage::Inquiry | DisputeStage::Closed | DisputeStage::Won) => {}
+            (_, DisputeStage::Inquiry) => notices.push(Notice::DisputeInquiry(id.clone())),
+            (_, DisputeStage::Closed | DisputeStage::Won) => {}
         }
     }
     notices.extend(ends_early(before, next));

@@ -17,6 +17,8 @@ pub struct Charge {
     pub status: Option<ChargeStatus>,
     /// Minor units.
     pub amount: i64,
+    /// False while the payment is only authorised.
+    pub captured: Option<bool>,
     /// Minor units; below `amount` after a partial capture.
     pub amount_captured: Option<i64>,
     /// Minor units, cumulative over all refunds.
@@ -49,6 +51,7 @@ impl Charge {
             payment_intent: object.id("payment_intent")?,
             status: object.word("status")?,
             amount: object.required("amount", Object::amount)?,
+            captured: object.flag("captured")?,
             amount_captured: object.amount("amount_captured")?,
             amount_refunded: object.required("amount_refunded", Object::amount)?,
             refunded: object.flag("refunded")?.unwrap_or(false),

@@ -64,12 +64,12 @@ impl<'m> Judge<'m> {
     }
 
     /// Notes that a charge is nobody's, so that nothing is waited for on its account. A dispute of it is a dispute all the same.
-    pub(super) fn take_ownerless(&mut self, fact: &ChargeFact, judged: &mut Judged<'m>) {
+    pub(super) fn take_ownerless(&mut self, statement: &Statement, fact: &ChargeFact, judged: &mut Judged<'m>) {
         judged.decision = Decision::ignored(Reason::ChargeWithoutCustomer);
         if let ChargeFactKind::Charge(charge) = fact.kind {
             self.merge_charge(fact, charge, None);
         }
-        self.alert_charge(fact, judged);
+        self.alert_charge(statement, fact, judged);
     }
 
     /// Merges a fact about a charge of `client`.
@@ -118,7 +118,7 @@ impl<'m> Judge<'m> {
         if let Some(held) = self.known.clients.get(client) {
             judged.decision = held.client.record(merged);
         }
-        self.alert_charge(fact, judged);
+        self.alert_charge(statement, fact, judged);
     }
 
     /// Notes whose a charge is that was refused because its client does not pay by Stripe, so that what is said of it is refused as well
@@ -170,13 +170,14 @@ impl<'m> Judge<'m> {
         merged
     }
 
-    /// Tells a person of a dispute that is not settled well, and of a refund that did not arrive, once for each thing that is new.
-    pub(super) fn alert_charge(&mut self, fact: &ChargeFact, judged: &Judged<'m>) {
+    /// Tells a person of a dispute that is not settled well, and of a refund that did not arrive, once for each thing that is new. Of an
+    /// escrow's money only escrow tells: it knows whether a refund is made again by itself, which nobody may pay by hand beside that.
+    pub(super) fn alert_charge(&mut self, statement: &Statement, fact: &ChargeFact, judged: &Judged<'m>) {
         let is_news = match judged.decision.outcome {
             Outcome::Applied | Outcome::Waiting | Outcome::Ignored | Outcome::Rejected => !judged.is_on_record(),
             Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Parked => false,
         };
-        if !is_news {
+        if !is_news || self.known.is_of_an_escrow(statement) {
             return;
         }
         let alert = match &fact.kind {

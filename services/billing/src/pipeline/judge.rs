@@ -8,6 +8,7 @@ use db::billing::subscriptions::PaymentRow;
 use db::outbox::NewOutboxRow;
 use domain::alert::{Alert, AlertKind};
 use domain::billing::authority::{Authority, BoundBy, Claim, NamedBy, WaitingFor, judge};
+use domain::billing::contract::PaymentSource;
 use domain::billing::decision::{Decision, Guard, Outcome, Reason};
 use domain::billing::fact::{Fact, FactKind, Payment};
 use domain::ids::CustomerId;
@@ -155,13 +156,13 @@ impl<'m> Judge<'m> {
 
     fn judge(&mut self, statement: &'m Statement, judged: &mut Judged<'m>) {
         if let Some(fact) = self.ownerless(statement) {
-            self.take_ownerless(fact, judged);
+            self.take_ownerless(statement, fact, judged);
             return;
         }
         let (owner, by) = match (&statement.customer, &statement.says) {
             (Some(customer), _) => (self.known.owner(customer.as_str()), NamedBy::Customer),
             (None, Says::OfCharge(fact)) => (self.known.charge_owner(fact.charge.as_str()), NamedBy::Charge),
-            (None, Says::OfSubscription(_) | Says::WhoBought(_)) => (None, NamedBy::Customer),
+            (None, Says::OfSubscription(_) | Says::WhoBought(_) | Says::BoughtOnce) => (None, NamedBy::Customer),
         };
         let claim = Claim {
             owner,
@@ -177,7 +178,14 @@ impl<'m> Judge<'m> {
                 .and_then(|named| self.known.contract(named.as_str())),
             is_checkout: statement.is_checkout,
         };
-        match judge(claim, self.rules.binding) {
+        let authority = judge(claim, self.rules.binding);
+        if matches!(statement.says, Says::BoughtOnce) && !self.is_an_accusation(&authority) {
+            judged.decision = Decision::ignored(Reason::CheckoutWithoutSubscription);
+            judged.details = found_of_ignored(judged.reading, statement.customer.as_ref());
+            self.file_under_owner(statement.customer.as_ref(), judged);
+            return;
+        }
+        match authority {
             Authority::Waiting { what, reason } => self.set_aside(statement, judged, what, reason),
             Authority::Refused {
                 reason,
@@ -195,6 +203,24 @@ impl<'m> Judge<'m> {
         }
     }
 
+    /// Whether somebody claims to be another client, or one that is not to be billed at all (BIL-3). One that pays in another way may buy
+    /// something once by card as anybody may.
+    fn is_an_accusation(&self, authority: &Authority<'_>) -> bool {
+        let Authority::Refused {
+            victim,
+            suspicious: true,
+            reason,
+        } = authority
+        else {
+            return false;
+        };
+        let pays_otherwise = self
+            .known
+            .contract(victim.as_str())
+            .is_some_and(|contract| contract.source == PaymentSource::Manual);
+        *reason != Reason::PaymentSourceIsNotStripe || !pays_otherwise
+    }
+
     /// Keeps an event until our side knows whose it is. Whoever asks why nothing happens for a client finds what waits for it in
     /// its timeline.
     fn set_aside(&mut self, statement: &Statement, judged: &mut Judged<'m>, what: WaitingFor, reason: Reason) {
@@ -209,7 +235,7 @@ impl<'m> Judge<'m> {
         judged.details = found(statement);
         self.leave_alone(statement, judged.reading, names);
         if let Says::OfCharge(fact) = &statement.says {
-            self.alert_charge(fact, judged);
+            self.alert_charge(statement, fact, judged);
         }
     }
 
@@ -234,7 +260,7 @@ impl<'m> Judge<'m> {
             self.leave_alone(statement, judged.reading, names.collect());
         }
         if let Says::OfCharge(fact) = &statement.says {
-            self.alert_charge(fact, judged);
+            self.alert_charge(statement, fact, judged);
         }
         if suspicious {
             let summary = format!("An event claims to pay for client {victim}, and may not: {reason}.");
@@ -276,6 +302,7 @@ impl<'m> Judge<'m> {
         match &statement.says {
             Says::OfSubscription(fact) => self.observe(statement, fact, judged, client),
             Says::WhoBought(bought) => judged.decision = Decision::ignored(bought.why_nothing),
+            Says::BoughtOnce => judged.decision = Decision::ignored(Reason::CheckoutWithoutSubscription),
             Says::OfCharge(fact) => self.record(statement, fact, judged, client),
         }
         if judged.decision.outcome != Outcome::Applied {
@@ -288,6 +315,7 @@ impl<'m> Judge<'m> {
             Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
                 self.known.subscriptions.get(subscription).map(String::as_str)
             }
+            Says::BoughtOnce => None,
             Says::OfCharge(fact) => self.known.charges.get(fact.charge.as_str())?.client.as_deref(),
         }
     }
@@ -449,6 +477,7 @@ fn found(statement: &Statement) -> Value {
     let (subscription, charge, prices) = match &statement.says {
         Says::OfSubscription(fact) => (Some(fact.subscription.as_str()), None, prices(fact)),
         Says::WhoBought(Bought { subscription, .. }) => (Some(subscription.as_str()), None, Vec::new()),
+        Says::BoughtOnce => (None, None, Vec::new()),
         Says::OfCharge(fact) => (None, Some(fact.charge.as_str()), Vec::new()),
     };
     json!({
@@ -473,7 +502,7 @@ fn waiting_for(statement: &Statement, what: WaitingFor) -> Vec<String> {
         WaitingFor::Client => statement.named.as_ref().map(|named| client_name(named.as_str())),
         WaitingFor::Charge => match &statement.says {
             Says::OfCharge(fact) => Some(charge_name(fact.charge.as_str())),
-            Says::OfSubscription(_) | Says::WhoBought(_) => None,
+            Says::OfSubscription(_) | Says::WhoBought(_) | Says::BoughtOnce => None,
         },
     };
     [customer, session, other].into_iter().flatten().collect()

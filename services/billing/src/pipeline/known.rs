@@ -10,6 +10,7 @@ use db::billing::owners::{
     lock_names_in_txn, session_name,
 };
 use db::billing::subscriptions::{SubscriptionRow, load_acts_in_txn, load_subscriptions_in_txn};
+use db::escrow::owners::find_payments_of_escrows_in_txn;
 use domain::billing::charge::{ChargeFact, ChargeFactKind, Dispute, Refund};
 use domain::billing::client::Client;
 use domain::billing::contract::Contract;
@@ -47,6 +48,8 @@ pub(super) struct Known {
     pub(super) charges: BTreeMap<String, KnownCharge>,
     pub(super) refunds: BTreeMap<String, Refund>,
     pub(super) disputes: BTreeMap<String, Dispute>,
+    /// Payments and charges that are escrows', of those whose refunds and disputes the batch speaks of.
+    of_escrows: BTreeSet<String>,
 }
 
 impl Known {
@@ -89,6 +92,13 @@ impl Known {
     /// The contract of the client that `charge` belongs to.
     pub(super) fn charge_owner(&self, charge: &str) -> Option<&Contract> {
         self.contract(self.charges.get(charge)?.client.as_deref()?)
+    }
+
+    /// Whether what a statement about a charge says is about an escrow's money.
+    pub(super) fn is_of_an_escrow(&self, statement: &Statement) -> bool {
+        let payment = statement.payment_intent.as_deref();
+        let charge = charge_fact(&statement).map(|fact| fact.charge.as_str());
+        payment.into_iter().chain(charge).any(|id| self.of_escrows.contains(id))
     }
 
     /// The contract of a client.
@@ -213,12 +223,19 @@ impl Known {
         statements: &[&Statement],
     ) -> Result<(), BillingError> {
         let (mut refunds, mut disputes) = (Vec::new(), Vec::new());
-        for fact in statements.iter().filter_map(|of| charge_fact(of)) {
+        let (mut payments, mut charges) = (Vec::new(), Vec::new());
+        for statement in statements {
+            let Some(fact) = charge_fact(statement) else { continue };
             match &fact.kind {
-                ChargeFactKind::Charge(_) => {}
+                ChargeFactKind::Charge(_) => continue,
                 ChargeFactKind::Refund(id, _) => refunds.push(id.as_str()),
                 ChargeFactKind::Dispute(id, _) => disputes.push(id.as_str()),
             }
+            payments.extend(statement.payment_intent.as_deref());
+            charges.push(fact.charge.as_str());
+        }
+        if !charges.is_empty() {
+            self.of_escrows = find_payments_of_escrows_in_txn(txn, &payments, &charges).await?;
         }
         if !refunds.is_empty() {
             self.refunds = load_refunds_in_txn(txn, &refunds).await?;
@@ -293,7 +310,7 @@ fn payment(fact: &Fact) -> Option<&Payment> {
 fn subscription_fact<'s>(statement: &&'s Statement) -> Option<&'s Fact> {
     match &statement.says {
         Says::OfSubscription(fact) => Some(fact),
-        Says::WhoBought(_) | Says::OfCharge(_) => None,
+        Says::WhoBought(_) | Says::BoughtOnce | Says::OfCharge(_) => None,
     }
 }
 
@@ -303,14 +320,14 @@ fn subscription<'s>(statement: &&'s Statement) -> Option<&'s str> {
         Says::OfSubscription(Fact { subscription, .. }) | Says::WhoBought(Bought { subscription, .. }) => {
             Some(subscription.as_str())
         }
-        Says::OfCharge(_) => None,
+        Says::BoughtOnce | Says::OfCharge(_) => None,
     }
 }
 
 fn charge_fact<'s>(statement: &&'s Statement) -> Option<&'s ChargeFact> {
     match &statement.says {
         Says::OfCharge(fact) => Some(fact),
-        Says::OfSubscription(_) | Says::WhoBought(_) => None,
+        Says::OfSubscription(_) | Says::WhoBought(_) | Says::BoughtOnce => None,
     }
 }
 

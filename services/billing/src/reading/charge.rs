@@ -45,10 +45,14 @@ pub(super) fn refund(view: &views::Refund) -> Result<Result<Statement, Reason>, 
         amount: not_negative("refund.amount", view.amount)?,
         currency: currency("refund.currency", &view.currency)?,
     };
-    Ok(Ok(Statement::of_charge(ChargeFact {
+    let fact = ChargeFact {
         charge: id("refund.charge", charge, ChargeId::parse)?,
         kind: ChargeFactKind::Refund(id("refund.id", &view.id, RefundId::parse)?, refund),
-    })))
+    };
+    Ok(Ok(Statement {
+        payment_intent: view.payment_intent.clone(),
+        ..Statement::of_charge(fact)
+    }))
 }
 
 pub(super) fn dispute(view: &views::Dispute, said_by: DisputeWord, at: UnixSeconds) -> Result<Statement, Unreadable> {
@@ -63,10 +67,14 @@ pub(super) fn dispute(view: &views::Dispute, said_by: DisputeWord, at: UnixSecon
             .map(|due| time("dispute.evidence_details.due_by", due))
             .transpose()?,
     };
-    Ok(Statement::of_charge(ChargeFact {
+    let fact = ChargeFact {
         charge: required_id("dispute.charge", view.charge.as_deref(), ChargeId::parse)?,
         kind: ChargeFactKind::Dispute(id("dispute.id", &view.id, DisputeId::parse)?, dispute),
-    }))
+    };
+    Ok(Statement {
+        payment_intent: view.payment_intent.clone(),
+        ..Statement::of_charge(fact)
+    })
 }
 
 impl Statement {
@@ -77,6 +85,7 @@ impl Statement {
             session: None,
             named: None,
             is_checkout: false,
+            payment_intent: None,
             whole: None,
         }
     }

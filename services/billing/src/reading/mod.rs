@@ -118,11 +118,13 @@ pub(crate) struct GaveUp {
 #[derive(Debug)]
 pub(crate) struct Statement {
     pub(crate) says: Says,
-    /// None only for what is about a charge.
+    /// None only for what is about a charge, and for a checkout that buys something once.
     pub(crate) customer: Option<CustomerId>,
     pub(crate) session: Option<CheckoutSessionId>,
     pub(crate) named: Option<ClientId>,
     pub(crate) is_checkout: bool,
+    /// The payment whose charge was refunded or is disputed, where that is said.
+    pub(crate) payment_intent: Option<String>,
     /// Where the whole of it is, if an event shows only some of a subscription's items: the agreed price may be among the others.
     pub(crate) whole: Option<Pointer>,
 }
@@ -134,6 +136,8 @@ pub(crate) enum Says {
     OfSubscription(Fact),
     /// Who bought a subscription, and nothing that the state is derived from.
     WhoBought(Bought),
+    /// That something was bought once, which is none of billing's business; but who claims in it to be somebody else is accused.
+    BoughtOnce,
     /// A charge: recorded.
     OfCharge(ChargeFact),
 }

@@ -59,6 +59,7 @@ pub(super) fn invoice(view: &Invoice, at: UnixSeconds, paid: Paid) -> Result<Res
         session: None,
         named: named(view.client_id()),
         is_checkout: false,
+        payment_intent: None,
         whole: None,
     }))
 }
@@ -91,7 +92,7 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
         .as_ref()
         .filter(|_| view.mode == CheckoutMode::Subscription)
     else {
-        return Ok(Err(Reason::CheckoutWithoutSubscription));
+        return Ok(bought_once(view));
     };
     let why_nothing = match &view.payment_status {
         CheckoutPaymentStatus::Paid => None,
@@ -137,8 +138,26 @@ pub(super) fn checkout(view: &CheckoutSession, at: UnixSeconds) -> Result<Result
         session: Some(session),
         named: named(view.metadata.client_id()),
         is_checkout: true,
+        payment_intent: None,
         whole: None,
     }))
+}
+
+/// Names that are none name nobody here: nothing is decided by them but an accusation.
+fn bought_once(view: &CheckoutSession) -> Result<Statement, Reason> {
+    let named = named(view.metadata.client_id());
+    if named.is_none() {
+        return Err(Reason::CheckoutWithoutSubscription);
+    }
+    Ok(Statement {
+        says: Says::BoughtOnce,
+        customer: view.customer.as_deref().and_then(|id| CustomerId::parse(id).ok()),
+        session: None,
+        named,
+        is_checkout: true,
+        payment_intent: None,
+        whole: None,
+    })
 }
 
 fn checkout_amount(view: &CheckoutSession) -> Result<Option<Money>, Unreadable> {

@@ -65,6 +65,7 @@ fn statement(
         session: None,
         named: named(view.metadata.client_id()),
         is_checkout: false,
+        payment_intent: None,
         whole: None,
     })
 }

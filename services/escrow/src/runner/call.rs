@@ -211,7 +211,7 @@ fn effect(body: &[u8], params: &Params) -> Result<Effect, ViewError> {
             Ok(Effect::Made {
                 learned: Learned {
                     payment_intent: Some(payment.id.clone()),
-                    charge: None,
+                    ..Learned::default()
                 },
                 object: payment.id,
                 client_secret: object.client_secret()?,
@@ -255,8 +255,8 @@ fn of_payment(object: &ObjectView<'_>, expected: &PaymentIntentStatus) -> Result
     Ok(Effect::Made {
         object: payment.id,
         learned: Learned {
-            payment_intent: None,
             charge: payment.latest_charge,
+            ..Learned::default()
         },
         client_secret: None,
     })

@@ -138,8 +138,8 @@ impl Runner {
         };
         let now = self.clock.now();
         let learned = Learned {
-            payment_intent: None,
             charge: Some(charge),
+            ..Learned::default()
         };
         self.store
             .commit(Commit::ChargeLearned, |txn| {

@@ -134,7 +134,7 @@ pub(super) async fn report_in_txn(
             }
             // Back in `held` the escrow has no job any more that could tell.
             Instruction::AskPerson(Why::Refused(_) | Why::NeverHappened) if row.work == Work::Job(Task::Capture) => {
-                let alert = notices::alert(&row.escrow, &Notice::GaveUp(Task::Capture));
+                let alert = notices::alert(&row.escrow, &Notice::GaveUp(Task::Capture), &Learned::default());
                 tell_in_txn(txn, Some(&row.escrow), vec![alert], now).await?;
             }
             // The escrow itself tells of these.
@@ -197,7 +197,7 @@ async fn report_one_in_txn(
             Outcome::Succeeded(payment) => {
                 let learned = Learned {
                     payment_intent: Some(payment.to_string()),
-                    charge: None,
+                    ..Learned::default()
                 };
                 let held = learn_in_txn(txn, held, &learned, now).await?;
                 write_call_in_txn(txn, &row.escrow, cause).await?;
