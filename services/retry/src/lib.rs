@@ -103,10 +103,14 @@ impl Retry {
 
 /// Of all replicas the first in an hour runs.
 async fn hourly(runs: Runs, stop: CancellationToken) {
+    let mut owed = None;
     loop {
-        if let Err(error) = run_if_ours(&runs).await {
+        if let Err(error) = run_if_ours(&runs, &mut owed, &stop).await {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the hourly run of retries failed");
+            tracing::warn!(
+                error,
+                "the hourly run of retries failed, and is tried again within the hour"
+            );
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -115,15 +119,25 @@ async fn hourly(runs: Runs, stop: CancellationToken) {
     }
 }
 
-async fn run_if_ours(runs: &Runs) -> Result<(), RetryError> {
+/// Runs where this hour's run is ours. One that failed before it sent anything is `owed`, and made up for within its hour: at a start,
+/// or while the database is away, it would be lost otherwise.
+async fn run_if_ours(runs: &Runs, owed: &mut Option<i64>, stop: &CancellationToken) -> Result<(), RetryError> {
     let now = runs.clock.now();
     let slot = now.timestamp().div_euclid(RUN_EVERY);
-    let conn = runs.database.conn().await?;
-    let is_ours = take_slot(&conn, "retry_transfers", slot, now).await?;
-    drop(conn);
-    if is_ours {
-        runs.run().await?;
+    // Where the broker is away another replica may have one.
+    match stop.run_until_cancelled(runs.publisher.wait_ready(BROKER_LIMIT)).await {
+        Some(ready) => ready?,
+        None => return Ok(()),
     }
+    if *owed != Some(slot) {
+        let conn = runs.database.conn().await?;
+        if !take_slot(&conn, "retry_transfers", slot, now).await? {
+            return Ok(());
+        }
+        *owed = Some(slot);
+    }
+    runs.run().await?;
+    *owed = None;
     Ok(())
 }
 

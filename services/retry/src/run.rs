@@ -63,27 +63,47 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// One run.
+    ///
+    /// # Errors
+    /// When it could not begin; nothing was sent then.
     pub(crate) async fn run(&self) -> Result<RetryReport, RetryError> {
         let now = self.clock.now();
         let conn = self.database.conn().await?;
         let found = count_refused_calls(&conn, now).await?;
         let calls = list_refused_calls(&conn, now, AT_MOST).await?;
         drop(conn);
+        let mut sent = Vec::new();
+        let mut unsent = None;
         for call in &calls {
-            self.publisher.publish(self.command(call)).await?;
+            if let Err(error) = self.publisher.publish(self.command(call)).await {
+                unsent = Some(error);
+                break;
+            }
+            sent.push(call);
         }
-        let processed = i64::try_from(calls.len()).unwrap_or(i64::MAX);
+        let is_complete = match unsent {
+            Some(error) if sent.is_empty() => return Err(error.into()),
+            Some(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a run of retries ended before all its calls were sent on");
+                false
+            }
+            None => true,
+        };
+        let processed = i64::try_from(sent.len()).unwrap_or(i64::MAX);
         let mut report = RetryReport {
-            success: true,
+            success: is_complete,
             found,
             processed,
+            pending: processed,
             left: found.saturating_sub(processed),
             ..RetryReport::default()
         };
         // Not longer: a run tells what it has seen, and what is pending is told by the next one.
-        let watched = tokio::time::timeout(PATIENCE, self.watch(&calls, &mut report)).await;
+        let watched = tokio::time::timeout(PATIENCE, self.watch(sent, &mut report)).await;
         if let Ok(Err(error)) = watched {
-            return Err(error);
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "what became of the calls that were sent on could not be read");
         }
         if found > 0 {
             tracing::info!(?report, "a run of retries");
@@ -104,8 +124,7 @@ impl Runs {
         }
     }
 
-    async fn watch(&self, calls: &[RefusedCall], report: &mut RetryReport) -> Result<(), RetryError> {
-        let mut open: Vec<&RefusedCall> = calls.iter().collect();
+    async fn watch(&self, mut open: Vec<&RefusedCall>, report: &mut RetryReport) -> Result<(), RetryError> {
         loop {
             let conn = self.database.conn().await?;
             let mut still = Vec::new();

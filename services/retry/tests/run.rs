@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use bus::{BrokerConfig, Topology};
-use retry::{RunConfig, run_retries};
+use retry::{Retry, RetryConfig, RunConfig, run_retries};
 use service_kit::clock::Clock;
+use service_kit::config::TokenKeys;
+use service_kit::secret::SharedSecret;
 use testkit::{TestBroker, TestDb};
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
 /// Operations `from` to `to` whose transfer was refused for this class of reason, the first the oldest.
 async fn refused(sql: &Client, from: i32, to: i32, class: &str, due_in_minutes: i32) {
@@ -96,4 +99,35 @@ async fn of_eleven_refused_transfers_the_ten_oldest_are_made_again_and_the_last_
     let (report, ()) = tokio::join!(run_retries(&config, Clock::System), work);
     let report = report.unwrap();
     assert_eq!((report.found, report.succeeded, report.left), (1, 1, 0), "{report:?}");
+}
+
+/// At a start the broker is not there yet when the hour's run is due, and it must not be lost for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_run_that_is_due_at_a_start_waits_for_the_broker() {
+    let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
+    let sql = db.superuser().await;
+    refused(&sql, 1, 1, "transient", -1).await;
+    let config = RetryConfig {
+        run: RunConfig {
+            database_url: db.service_url().into(),
+            amqp_url: broker.amqp_url().into(),
+        },
+        token_keys: TokenKeys::secret("a secret of tests, long enough for a key".to_owned().into()),
+        reconcile_secret: SharedSecret::new("the secret of the schedulers in tests".to_owned().into()),
+    };
+    let stop = CancellationToken::new();
+    let retry = Retry::start(&config, Clock::System, stop.clone()).unwrap();
+    testkit::eventually(testkit::PATIENCE, || async {
+        broker.ready("escrow.commands").await.is_some_and(|ready| ready > 0)
+    })
+    .await;
+    let message = broker.take("escrow.commands").await.unwrap();
+    assert!(String::from_utf8_lossy(&message.delivery.data).contains("esc_1"));
+    // A run ends when its calls have.
+    let end = "UPDATE stripe_operations SET status = 'succeeded', attempt = 2, object_id = 'tr_1', job = NULL, cause = NULL, \
+               failure_code = NULL, failure_class = NULL, next_at = NULL WHERE id = 'op_1'";
+    sql.execute(end, &[]).await.unwrap();
+    stop.cancel();
+    retry.wait().await;
+    retry.close(Duration::from_secs(5)).await;
 }
