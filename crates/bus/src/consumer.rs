@@ -16,6 +16,7 @@
 //!   batch in work is finished and settled under a deadline, and closing the connection gives the rest back.
 
 mod attempt;
+mod intake;
 mod settle;
 mod spans;
 mod watch;
@@ -38,6 +39,8 @@ use crate::incoming::Incoming;
 use crate::publisher::Publisher;
 use crate::topology::QueueFamily;
 use crate::verdict::{BatchError, Verdict};
+use intake::InVain;
+pub use intake::Intake;
 use settle::{Settled, Settler};
 pub use watch::ParkedTally;
 
@@ -90,6 +93,10 @@ pub struct ConsumerSpec {
     pub parked_check: Duration,
     /// What the consumers of this process that share a queue have parked.
     pub parked: Arc<ParkedTally>,
+    /// Whether they have it.
+    pub intake: Intake,
+    /// How long it may be that nobody has it before a person is told, and told again.
+    pub told_after: Duration,
 }
 
 impl ConsumerSpec {
@@ -117,6 +124,8 @@ impl ConsumerSpec {
             put_off_at_most: 20,
             parked_check: Duration::from_secs(15),
             parked: Arc::default(),
+            intake: Intake::default(),
+            told_after: Duration::from_secs(60),
         }
     }
 }
@@ -137,10 +146,22 @@ enum SessionError {
     Name,
     #[error("starting to consume")]
     Start(#[source] lapin::Error),
+    #[error("taking a message")]
+    Delivery(#[source] lapin::Error),
     #[error("the broker ended the consumer")]
     Ended,
     #[error("acknowledging")]
     Ack(#[source] lapin::Error),
+}
+
+impl SessionError {
+    /// Whether the consumer had its queue before.
+    const fn is_after_the_start(&self) -> bool {
+        match self {
+            Self::Delivery(_) | Self::Ended | Self::Ack(_) => true,
+            Self::Connect(_) | Self::Name | Self::Start(_) => false,
+        }
+    }
 }
 
 /// Consumes until `cancel` is cancelled, reconnecting as often as it takes; then drains.
@@ -152,18 +173,20 @@ pub async fn run<H: BatchHandler>(spec: ConsumerSpec, handler: H, cancel: Cancel
         _ = spec.publisher.wait_ready(TOPOLOGY_WAIT) => {}
     }
     let mut backoff = Backoff::new();
+    let mut in_vain = InVain::default();
     let queue = spec.family.name.clone();
     while !cancel.is_cancelled() {
         let since = Instant::now();
         match session(&spec, &handler, &cancel).await {
             Ok(drained) => return drained,
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(%queue, error, "the consumer lost its connection, its messages come again");
+                if error.is_after_the_start() && since.elapsed() > SETTLED_AFTER {
+                    backoff.reset();
+                    in_vain.reset();
+                }
+                tracing::warn!(%queue, error = &error as &dyn std::error::Error, "the consumer lost its connection, its messages come again");
+                in_vain.failed(&spec, &error);
             }
-        }
-        if since.elapsed() > SETTLED_AFTER {
-            backoff.reset();
         }
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -195,6 +218,7 @@ async fn consume<H: BatchHandler>(
     cancel: &CancellationToken,
 ) -> Result<Drained, SessionError> {
     let (channel, mut consumer) = start(connection, spec).await?;
+    let _open = spec.intake.open();
     tracing::info!(queue = %spec.family.name, "consuming");
     let settler = Settler::new(spec, connection, cancel);
     let mut watching = std::pin::pin!(watch::parked(connection, spec));
@@ -282,7 +306,7 @@ async fn collect(consumer: &mut Consumer, spec: &ConsumerSpec) -> Result<Vec<Del
 fn delivery(next: Option<Result<Delivery, lapin::Error>>) -> Result<Delivery, SessionError> {
     match next {
         Some(Ok(delivery)) => Ok(delivery),
-        Some(Err(error)) => Err(SessionError::Start(error)),
+        Some(Err(error)) => Err(SessionError::Delivery(error)),
         None => Err(SessionError::Ended),
     }
 }

@@ -33,7 +33,7 @@ use chrono::{DateTime, Utc};
 pub use alerts::{ALERT_TYPE, AlertFallback, AlertMessage, AlertRaiser, AlertRaiserConfig, FallbackResult};
 pub use backlog::{Backlog, BacklogError};
 pub use connection::{BrokerConfig, ConnectError, checked_url};
-pub use consumer::{BatchHandler, ConsumerSpec, Drained};
+pub use consumer::{BatchHandler, ConsumerSpec, Drained, Intake};
 pub use database::{DatabaseWatch, alert_row, alerts_into};
 pub use headers::Headers;
 pub use incoming::Incoming;

@@ -12,6 +12,7 @@ use db::Database;
 use tokio::task::JoinSet;
 
 use crate::alerts::AlertRaiser;
+use crate::consumer::Intake;
 use crate::publisher::Publisher;
 
 /// A question to a server that the service needs; the error says what is wrong, in words for an operator and without secrets.
@@ -25,6 +26,7 @@ pub struct Worker {
     publisher: Publisher,
     alerts: AlertRaiser,
     parts: Arc<Mutex<JoinSet<()>>>,
+    intakes: Vec<(String, Intake)>,
 }
 
 impl Worker {
@@ -43,7 +45,15 @@ impl Worker {
             publisher,
             alerts,
             parts: Arc::new(Mutex::new(parts)),
+            intakes: Vec::new(),
         }
+    }
+
+    /// Watches whether a queue is consumed.
+    #[must_use]
+    pub fn watching(mut self, queue: impl Into<String>, intake: Intake) -> Self {
+        self.intakes.push((queue.into(), intake));
+        self
     }
 
     /// Where the service raises alerts.
@@ -52,23 +62,41 @@ impl Worker {
         self.alerts.clone()
     }
 
-    /// Whether the database, migrated for this version, and the broker answer, each with the name of the check.
+    /// Whether the database, migrated for this version, and the broker answer, and each queue is consumed, with the names of the checks.
     #[must_use]
-    pub fn checks(&self) -> [(String, Check); 2] {
+    pub fn checks(&self) -> Vec<(String, Check)> {
         let database = self.database.clone();
         let ask_database: Check = Box::new(move || {
             let database = database.clone();
-            Box::pin(async move { database.check_schema().await.map_err(|error| db::error::chain(&error)) })
+            Box::pin(async move {
+                database.check_schema().await.map_err(|error| {
+                    // Readiness is open to everybody: what the server says, of names and addresses, is for the log.
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the database is not ready");
+                    error.to_string()
+                })
+            })
         });
         let publisher = self.publisher.clone();
         let ask_broker: Check = Box::new(move || {
             let answer = publisher.check().map_err(|error| error.to_string());
             Box::pin(async move { answer })
         });
-        [
+        let mut checks = vec![
             (format!("{}: database", self.name), ask_database),
             (format!("{}: broker", self.name), ask_broker),
-        ]
+        ];
+        for (queue, intake) in self.intakes.clone() {
+            let look: Check = Box::new(move || {
+                let answer = if intake.is_open() {
+                    Ok(())
+                } else {
+                    Err("it is not consumed".to_owned())
+                };
+                Box::pin(async move { answer })
+            });
+            checks.push((format!("{}: {queue}", self.name), look));
+        }
+        checks
     }
 
     /// Waits until every part has ended, or one has ended badly. Dropping the wait drops the parts where they stand.

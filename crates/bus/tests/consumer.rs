@@ -288,3 +288,37 @@ async fn a_replayed_message_starts_anew_and_leaves_the_parking_place() {
     again.stop().await;
     assert_eq!(bench.ready("work.parked").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_not_there_is_told_of_and_consumed_once_it_is() {
+    let bench = Bench::new().await;
+    let spec = ConsumerSpec {
+        told_after: Duration::from_millis(300),
+        ..bench.spec()
+    };
+    let intake = spec.intake.clone();
+    assert!(!intake.is_open());
+    let cancel = CancellationToken::new();
+    struct Taken;
+    impl BatchHandler for Taken {
+        async fn handle(&self, batch: &[Incoming]) -> Result<Vec<Verdict>, BatchError> {
+            Ok(batch.iter().map(|_| Verdict::Done).collect())
+        }
+    }
+    let running = tokio::spawn(consumer::run(spec, Taken, cancel.clone()));
+    eventually(PATIENCE, || async { intake.is_open() }).await;
+    let channel = bench.broker.channel().await;
+    channel.queue_delete(QUEUE.into(), Default::default()).await.unwrap();
+    eventually(PATIENCE, || async { !intake.is_open() }).await;
+    eventually(PATIENCE, || async { bench.ready("alerts").await > 0 }).await;
+    let alert = bench.broker.take("alerts").await.unwrap();
+    let alert = String::from_utf8(alert.delivery.data).unwrap();
+    assert!(alert.contains("work/not_consumed"), "{alert}");
+    bench.topology.declare(&bench.config).await.unwrap();
+    eventually(PATIENCE, || async { intake.is_open() }).await;
+    bench.publish("after").await;
+    eventually(PATIENCE, || async { bench.ready(QUEUE).await == 0 }).await;
+    cancel.cancel();
+    running.await.unwrap();
+    assert!(!intake.is_open());
+}

@@ -2,7 +2,8 @@
 //!
 //! `/healthz` says that the process answers; it depends on nothing else, since restarting a process does not bring a
 //! database back. `/readyz` runs every registered check, each under a time limit, and names what is missing. From the
-//! moment of the stop signal it says "stopping", so that a load balancer sends nothing new.
+//! moment of the stop signal it says "stopping", so that a load balancer sends nothing new. Where one process runs several services,
+//! `/readyz?service=<name>` asks for one of them: a database that is away is no reason to take ingest, which has none, out of rotation.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -82,7 +83,22 @@ impl Readiness {
 
     /// Runs every check, at the same time.
     pub async fn report(&self) -> Report {
+        self.report_on(|_| true).await
+    }
+
+    /// Runs the checks of one service, which are called `<service>: <what>`; `None` where there are none.
+    pub async fn report_of(&self, service: &str) -> Option<Report> {
+        let is_of = |name: &str| name.split_once(": ").is_some_and(|(of, _)| of == service);
         let checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !checks.iter().any(|(name, _)| is_of(name)) {
+            return None;
+        }
+        Some(self.report_on(is_of).await)
+    }
+
+    async fn report_on(&self, counts: impl Fn(&str) -> bool) -> Report {
+        let mut checks = self.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        checks.retain(|(name, _)| counts(name));
         let running = checks.into_iter().map(|(name, check)| async move {
             let problem = match tokio::time::timeout(self.check_timeout, check()).await {
                 Ok(Ok(())) => None,

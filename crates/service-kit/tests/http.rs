@@ -283,6 +283,22 @@ async fn readiness_names_what_is_missing_and_the_stop() {
     let (status, _, body) = get(running.address, "/readyz", "").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &body["missing"][0]), (503, &Value::from("broker")));
+    running
+        .readiness
+        .register("billing: database", || async { Err("not there".to_owned()) });
+    running.readiness.register("ingest: broker", || async { Ok(()) });
+    let of = async |service: &str| {
+        let (status, _, body) = get(running.address, &format!("/readyz?service={service}"), "").await;
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let (status, body) = of("ingest").await;
+    assert_eq!((status, body["checks"].as_array().map(Vec::len)), (200, Some(1)));
+    let (status, body) = of("billing").await;
+    assert_eq!(
+        (status, &body["missing"]),
+        (503, &serde_json::json!(["billing: database"]))
+    );
+    assert_eq!(of("broker").await.0, 404);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bus::consumer::{self, BatchHandler, ConsumerSpec};
 use bus::topology::QueueFamily;
-use bus::{AlertRaiser, BrokerConfig, DatabaseWatch, Publisher};
+use bus::{AlertRaiser, BrokerConfig, DatabaseWatch, Intake, Publisher};
 use db::Database;
 use service_kit::clock::Clock;
 use tokio_util::sync::CancellationToken;
@@ -24,15 +24,18 @@ pub(crate) struct Consumers {
 
 impl Consumers {
     /// Consumes a queue until the stop, then drains.
-    pub(crate) async fn run(self, queue: &'static str, handler: impl BatchHandler) {
+    pub(crate) async fn run(self, queue: &'static str, handler: impl BatchHandler, intake: Intake) {
         let clock = self.clock;
-        let spec = ConsumerSpec::new(
-            self.broker,
-            QueueFamily::new(queue),
-            self.publisher,
-            self.alerts.clone(),
-            Arc::new(move || clock.now()),
-        );
+        let spec = ConsumerSpec {
+            intake,
+            ..ConsumerSpec::new(
+                self.broker,
+                QueueFamily::new(queue),
+                self.publisher,
+                self.alerts.clone(),
+                Arc::new(move || clock.now()),
+            )
+        };
         let handler = DatabaseWatch {
             name: NAME,
             database: self.database,

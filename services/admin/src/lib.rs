@@ -21,7 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{
-    AlertRaiser, AlertRaiserConfig, BrokerConfig, Publisher, PublisherConfig, Topology, Worker, alerts_into, topology,
+    AlertRaiser, AlertRaiserConfig, BrokerConfig, Intake, Publisher, PublisherConfig, Topology, Worker, alerts_into,
+    topology,
 };
 use db::{Database, OpenError};
 use secrecy::ExposeSecret;
@@ -85,9 +86,10 @@ impl Admin {
         let intake = AlertIntake {
             database: database.clone(),
         };
-        work.spawn(consumers.clone().run(topology::ALERTS_RAISE, intake));
+        let (of_alerts, of_archive) = (Intake::default(), Intake::default());
+        work.spawn(consumers.clone().run(topology::ALERTS_RAISE, intake, of_alerts.clone()));
         let archive = Archive::new(database.clone(), clock.clone(), config.livemode);
-        work.spawn(consumers.run(topology::ARCHIVE_EVENTS, archive));
+        work.spawn(consumers.run(topology::ARCHIVE_EVENTS, archive, of_archive.clone()));
         work.spawn(upkeep::count_alerts(database.clone(), stop.clone()));
         work.spawn(upkeep::resolve_what_is_over(
             database.clone(),
@@ -102,7 +104,9 @@ impl Admin {
             clock,
         };
         Ok(Self {
-            worker: Worker::new(NAME, database, publisher, alerts, work),
+            worker: Worker::new(NAME, database, publisher, alerts, work)
+                .watching(topology::ALERTS_RAISE, of_alerts)
+                .watching(topology::ARCHIVE_EVENTS, of_archive),
             desk: Arc::new(desk),
         })
     }

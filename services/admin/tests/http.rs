@@ -165,7 +165,7 @@ async fn a_broker_or_database_that_is_away_is_503_and_named() {
     assert_eq!(answer.status(), 503);
     assert_eq!(
         answer.json::<Value>().await.unwrap()["missing"],
-        serde_json::json!(["admin: broker"])
+        serde_json::json!(["admin: broker", "admin: alerts.raise", "admin: archive.events"])
     );
 
     let close = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", rig.db.name());
@@ -181,7 +181,7 @@ async fn a_broker_or_database_that_is_away_is_503_and_named() {
             .as_array()
             .unwrap()
             .len()
-            == 2
+            == 4
     })
     .await;
     let answer = rig.call(Method::GET, "/api/admin/events", Some(&alice)).await;

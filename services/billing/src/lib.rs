@@ -174,7 +174,8 @@ impl Billing {
             nudge,
         });
         Ok(Self {
-            worker: Worker::new(NAME, database, publisher, alerts, work),
+            worker: Worker::new(NAME, database, publisher, alerts, work)
+                .watching(topology::BILLING_EVENTS, spec.intake),
             desk,
         })
     }

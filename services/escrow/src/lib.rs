@@ -205,12 +205,14 @@ impl Escrow {
         };
         let commands = Commands { runner: runner.clone() };
         let mut work = JoinSet::new();
+        let (of_events, of_commands) = (spec(topology::ESCROW_EVENTS), spec(topology::ESCROW_COMMANDS));
+        let intakes = (of_events.intake.clone(), of_commands.intake.clone());
         for _ in 0..CONSUMERS {
             let handler = watched(decider.clone(), &database, &alerts);
-            work.spawn(consume(spec(topology::ESCROW_EVENTS), handler, stop.clone()));
+            work.spawn(consume(of_events.clone(), handler, stop.clone()));
         }
         let handler = watched(commands, &database, &alerts);
-        work.spawn(consume(spec(topology::ESCROW_COMMANDS), handler, stop.clone()));
+        work.spawn(consume(of_commands, handler, stop.clone()));
         let relay = RelaySpec {
             name: NAME.to_owned(),
             publisher: publisher.clone(),
@@ -234,7 +236,9 @@ impl Escrow {
             reconcile_secret: config.reconcile_secret.clone(),
         });
         Ok(Self {
-            worker: Worker::new(NAME, database, publisher, alerts, work),
+            worker: Worker::new(NAME, database, publisher, alerts, work)
+                .watching(topology::ESCROW_EVENTS, intakes.0)
+                .watching(topology::ESCROW_COMMANDS, intakes.1),
             desk,
         })
     }

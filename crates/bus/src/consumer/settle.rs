@@ -209,6 +209,15 @@ impl<'a> Settler<'a> {
                 ..
             } = &copy;
             tracing::warn!(to = %routing_key, %message_id, %error, "a copy is not confirmed yet");
+            if !error.is_transient() {
+                // The batch waits for it: what is missing has to be made by a person, or by the next start of a service.
+                let summary = format!(
+                    "a message of {} cannot be put into {routing_key}, and holds up the rest",
+                    self.queue()
+                );
+                let alert = Alert::new(AlertKind::HandlerFailure, format!("{routing_key}/missing"), summary);
+                self.spec.alerts.raise(alert.with("error", &error));
+            }
             if !self.may_wait() {
                 return false;
             }

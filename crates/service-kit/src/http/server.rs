@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::web::{self, Bytes, Query, ServiceConfig};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -223,14 +223,26 @@ fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     listen::open(address).map_err(|source| ServeError::Bind { address, source })
 }
 
+/// Whose readiness is asked for.
+#[derive(serde::Deserialize)]
+struct Asked {
+    service: Option<String>,
+}
+
 /// `/healthz` and `/readyz`.
 fn health_routes(routes: &mut Routes<'_>, readiness: &Readiness) {
     let readiness = readiness.clone();
     let healthz = || async { HttpResponse::Ok().json(json!({"status": "ok"})) };
-    let readyz = move || {
+    let readyz = move |asked: Query<Asked>| {
         let readiness = readiness.clone();
         async move {
-            let report = readiness.report().await;
+            let report = match &asked.service {
+                Some(service) => readiness
+                    .report_of(service)
+                    .await
+                    .ok_or_else(|| Problem::not_found("This process runs no such service."))?,
+                None => readiness.report().await,
+            };
             if report.is_ready() {
                 return Ok(HttpResponse::Ok().json(report));
             }
@@ -254,7 +266,10 @@ fn health_routes(routes: &mut Routes<'_>, readiness: &Readiness) {
     let operation = Operation::open(Verb::Get, "isAlive", "Says that the process answers.");
     routes.add(Place::at("/healthz").on(operation.answer(200, "It does.", alive), healthz));
     let operation = Operation::open(Verb::Get, "isReady", "Says whether everything that is needed is there.")
+        .query("service", Schema::text())
         .answer(200, "It is.", ready)
+        .problem(400, &["query_malformed"])
+        .problem(404, &["not_found"])
         .problem(503, &["not_ready"]);
     routes.add(Place::at("/readyz").on(operation, readyz));
 }
