@@ -33,7 +33,6 @@ pub(crate) async fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
     let problems = check_ledger(&conn).await?;
     let balances = sum_balances(&conn).await?;
     drop(conn);
-    raise(&database, &problems).await?;
     if form.json {
         let found = problems.iter();
         let found = found.map(|of| json!({"rule": of.rule, "subject": of.subject, "detail": of.detail}));
@@ -53,6 +52,8 @@ pub(crate) async fn run(args: &LedgerArgs) -> anyhow::Result<ExitCode> {
                 .map(|of| [of.account.clone(), of.currency.to_uppercase(), of.amount.to_string()]),
         ))?;
     }
+    // Last: what was found is told also where nothing can be written, as on a standby.
+    raise(&database, &problems).await?;
     Ok(if problems.is_empty() {
         ExitCode::SUCCESS
     } else {

@@ -56,6 +56,26 @@ async fn migrate_and_verify_tell_by_their_exit_codes() {
     );
 }
 
+/// On a standby nothing can be written, an alert as little as anything; what was found is told all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_does_not_hold_is_told_also_where_nothing_can_be_written() {
+    let db = TestDb::create().await;
+    let missing = "INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
+                   authorized, captured, created_by, created_at, updated_at) \
+                   VALUES ('esc_1', 'held', 'eur', 4900, 0, 'automatic', 'refuse', now(), true, 4900, 't', now(), now())";
+    db.superuser().await.batch_execute(missing).await.unwrap();
+    let standby = format!("{}?options=-c%20default_transaction_read_only%3Don", db.service_url());
+    for (url, alerts) in [(standby, 0), (db.service_url(), 1)] {
+        let found = holdfast(&[("DATABASE_URL", url)], &["ledger", "check"]);
+        assert_eq!(found.status.code(), Some(1), "{}", stderr(&found));
+        let rule = "what was captured is posted: esc_1 captured 4900, posted 0";
+        assert!(stdout(&found).contains(rule), "{}", stdout(&found));
+        let raised = "SELECT count(*) FROM billing_alerts WHERE alert_key LIKE 'ledger_broken:%'";
+        let raised: i64 = db.superuser().await.query_one(raised, &[]).await.unwrap().get(0);
+        assert_eq!(raised, alerts);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_listed_shown_and_replayed() {
     let (db, broker) = (TestDb::create().await, TestBroker::create().await);
