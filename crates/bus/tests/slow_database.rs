@@ -68,8 +68,8 @@ struct Running {
 impl Running {
     fn start(bench: &Bench, test: &TestDb) -> Self {
         let database = Database::open(&DatabaseConfig {
-            statement_timeout: Duration::from_millis(3_000),
-            lock_timeout: Duration::from_millis(1_500),
+            statement_timeout: Duration::from_millis(1_500),
+            lock_timeout: Duration::from_millis(750),
             ..DatabaseConfig::new(test.service_url().into(), "bus-test")
         })
         .unwrap();

@@ -18,7 +18,7 @@ use e2e::{books, events};
 
 const PER_SECOND: u32 = 120;
 const BROKER_AWAY: Duration = Duration::from_secs(30);
-const DATABASE_AWAY: Duration = Duration::from_secs(10);
+const DATABASE_AWAY: Duration = Duration::from_secs(15);
 /// A second where nothing else is at work, which `cargo dev bench ingest` measures.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How fast it is again is measured by `cargo dev bench ingest`; here it only has to be.
@@ -62,7 +62,7 @@ async fn an_outage_of_the_broker_or_the_database_loses_nothing() {
     load.accepts(usize::try_from(PER_SECOND).unwrap() * 6).await;
     let (refused, after) = {
         let ledger = load.ledger();
-        // The last second is left out: its answers may not be there yet.
+        // The last seconds are left out: their answers may not be there yet.
         (
             ledger.between(killed, returning - ANSWER_LIMIT),
             ledger.between(back, Instant::now()),

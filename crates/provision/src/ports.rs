@@ -3,27 +3,29 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::Uid;
 use rand::Rng;
 
 use crate::Error;
-use crate::error::file;
 
 /// Below the ports that the system hands out by itself: a server that is stopped for a while finds its port free again.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const TRIES: usize = 1_000;
-/// In the folder for temporary files.
+/// In the folder for temporary files, with the user's number.
 const COUNTER: &str = "holdfast-ports";
 
 /// `N` ports that nobody listens on, all different, and such as no other process of this machine was given lately: a port is free until its
 /// server binds it, which may be seconds later, and what is drawn at random is drawn twice now and then.
 ///
 /// # Errors
-/// When no port can be found that is free, or the counter's file cannot be used.
+/// When no port can be found that is free.
 pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
-    let mut turn = Turn::take(&std::env::temp_dir().join(COUNTER))?;
+    let file = format!("{COUNTER}-{}", Uid::current());
+    let mut turn = Turn::take(&std::env::temp_dir().join(file));
     let mut ports = [0; N];
     let mut held = Vec::with_capacity(N);
     for port in &mut ports {
@@ -37,33 +39,29 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
             .port();
         held.extend(free);
     }
-    turn.keep()?;
+    turn.keep();
     Ok(ports)
 }
 
-/// The next port in turn, kept in a file that one process has at a time.
+/// The next port in turn, kept in a file of this user's that one process has at a time. Where that cannot be, chance has to do.
 struct Turn {
-    file: Flock<File>,
-    path: PathBuf,
+    file: Option<Flock<File>>,
     next: u16,
 }
 
 impl Turn {
-    fn take(path: &Path) -> Result<Self, Error> {
+    fn take(path: &Path) -> Self {
         let mut options = OpenOptions::new();
-        options.create(true).read(true).write(true).truncate(false);
-        let open = options.open(path).map_err(file("opening", path))?;
-        let locked = Flock::lock(open, FlockArg::LockExclusive);
-        let mut locked = locked.map_err(|(_, errno)| file("locking", path)(errno.into()))?;
+        options.create(true).read(true).write(true).truncate(false).mode(0o600);
+        options.custom_flags(OFlag::O_NOFOLLOW.bits());
+        let open = options.open(path).ok();
+        let mut file = open.and_then(|file| Flock::lock(file, FlockArg::LockExclusive).ok());
         let mut text = String::new();
-        locked.read_to_string(&mut text).map_err(file("reading", path))?;
+        let is_read = file.as_mut().is_some_and(|file| file.read_to_string(&mut text).is_ok());
+        let last = text.trim().parse().ok().filter(|_| is_read);
         // A new counter starts anywhere: what an older one gave may be in use.
-        let next = text.trim().parse().unwrap_or_else(|_| rand::rng().random_range(RANGE));
-        Ok(Self {
-            file: locked,
-            path: path.to_owned(),
-            next,
-        })
+        let next = last.unwrap_or_else(|| rand::rng().random_range(RANGE));
+        Self { file, next }
     }
 
     fn next(&mut self) -> u16 {
@@ -76,13 +74,11 @@ impl Turn {
         port
     }
 
-    fn keep(mut self) -> Result<(), Error> {
-        let written = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.rewind())
-            .and_then(|()| write!(self.file, "{}", self.next));
-        written.map_err(file("writing", &self.path))
+    /// What is not written only makes the next draw less sure.
+    fn keep(self) {
+        let Some(mut file) = self.file else { return };
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        drop(written.and_then(|()| write!(file, "{}", self.next)));
     }
 }
 

@@ -41,7 +41,7 @@ impl IngestConfig {
         );
         let tolerance = r.or("STRIPE_WEBHOOK_TOLERANCE_SECONDS", "300", shape::integer(1..=86_400));
         let max_body = r.or("WEBHOOK_MAX_BODY_BYTES", "1048576", shape::integer(1_024..=16_777_216));
-        // With the wait for a place it stays well below the second within which every delivery gets its answer (ING-11). Stripe itself
+        // By default it stays, with the wait for a place, well below the second within which a delivery gets its answer (ING-11). Stripe itself
         // waits for some ten seconds.
         let confirm_timeout = r.or("WEBHOOK_CONFIRM_TIMEOUT_MS", "600", shape::integer(50..=8_000));
         Some(Self {
@@ -85,6 +85,11 @@ mod tests {
         assert_eq!(config.platform_secrets.count(), 2);
         assert!(config.connect_secrets.is_none());
         assert_eq!((config.tolerance_seconds, config.max_body_bytes), (300, 1_048_576));
+        let longest = config.confirm_timeout + crate::ADMISSION_WAIT;
+        assert!(
+            longest < Duration::from_millis(900),
+            "ING-11: an answer within a second"
+        );
     }
 
     #[test]

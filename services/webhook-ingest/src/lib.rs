@@ -2,7 +2,7 @@
 //! confirmed it on replicated queues.
 //!
 //! Invariants: this room has no database and no Stripe key (ING-4). Nothing unsigned is parsed. Nothing is answered 200
-//! that the broker has not confirmed (ING-3); when it does not, the answer is 503 well within a second and Stripe sends the
+//! that the broker has not confirmed (ING-3); when it does not, the answer is 503, well within a second by default, and Stripe sends the
 //! event again (ING-11). It knows no list of event types: whatever is signed and is an event passes (ING-8).
 //!
 //! A request is read in [`http`](self) within the memory of `bodies`, judged and published in `receive`, and refused by the closed list in [`Refusal`].
