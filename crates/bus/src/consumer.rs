@@ -93,7 +93,7 @@ pub struct ConsumerSpec {
     pub parked_check: Duration,
     /// What the consumers of this process that share a queue have parked.
     pub parked: Arc<ParkedTally>,
-    /// Whether they have it.
+    /// How many of them have it at present; readiness asks.
     pub intake: Intake,
     /// How long it may be that nobody has it before a person is told, and told again.
     pub told_after: Duration,

@@ -30,6 +30,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const SET_ASIDE: Duration = Duration::from_secs(300);
 /// How long one is that is not taken at present, the first time.
 const SET_ASIDE_FIRST: Duration = Duration::from_secs(5);
+/// The same of one that is not confirmed, at most: it may be that the broker confirms nothing at all, and is well again a moment later.
+const UNCONFIRMED: Duration = Duration::from_secs(30);
 /// Seconds after which a person is told of a message that is not taken.
 const TOLD_AFTER: i64 = 60;
 
@@ -77,39 +79,70 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
             in_txn(async move {
                 let claim = claim_outbox_batch_in_txn(txn, ROUND).await?;
                 let (rows, more) = claim.map_or_else(Default::default, |claim| (claim.rows, claim.more));
-                let mut published = 0;
-                if !rows.is_empty() {
-                    let old: BTreeSet<i64> = rows
-                        .iter()
-                        .filter(|row| row.age >= TOLD_AFTER)
-                        .map(|row| row.id)
-                        .collect();
-                    let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
-                    delete_outbox_in_txn(txn, &outcome.ids).await?;
-                    let not_taken = outcome
-                        .failed
-                        .into_iter()
-                        .filter(|(_, error)| error.is_of_this_message());
-                    let (for_now, for_good): (Vec<_>, Vec<_>) = not_taken.partition(|(_, error)| error.is_transient());
-                    postpone_outbox_in_txn(txn, &ids(&for_good), SET_ASIDE).await?;
-                    postpone_outbox_by_age_in_txn(txn, &ids(&for_now), SET_ASIDE_FIRST, SET_ASIDE).await?;
-                    if let Some((_, error)) = for_now.iter().find(|(id, _)| old.contains(id)) {
-                        spec.raise("a queue does not take", error);
-                    }
-                    published = outcome.ids.len();
-                }
-                Ok(Round {
-                    published: u64::try_from(published).unwrap_or(u64::MAX),
+                let mut round = Round {
+                    published: 0,
+                    set_aside: 0,
                     more,
                     pending: None,
-                })
+                };
+                if rows.is_empty() {
+                    return Ok(round);
+                }
+                let old: BTreeSet<i64> = rows
+                    .iter()
+                    .filter(|row| row.age >= TOLD_AFTER)
+                    .map(|row| row.id)
+                    .collect();
+                let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
+                delete_outbox_in_txn(txn, &outcome.ids).await?;
+                round.published = count(outcome.ids.len());
+                let aside = Aside::of(&outcome.failed);
+                round.set_aside = aside.count();
+                postpone_outbox_in_txn(txn, &aside.for_good, SET_ASIDE).await?;
+                postpone_outbox_by_age_in_txn(txn, &aside.refused, SET_ASIDE_FIRST, SET_ASIDE).await?;
+                postpone_outbox_by_age_in_txn(txn, &aside.unconfirmed, SET_ASIDE_FIRST, UNCONFIRMED).await?;
+                let not_taken = outcome
+                    .failed
+                    .iter()
+                    .filter(|(_, error)| error.is_of_this_message() && error.is_transient());
+                if let Some((_, error)) = not_taken.into_iter().find(|(id, _)| old.contains(id)) {
+                    spec.raise("a queue does not take", error);
+                }
+                Ok(round)
             })
         })
         .await
 }
 
-fn ids(rows: &[(i64, PublishError)]) -> Vec<i64> {
-    rows.iter().map(|(id, _)| *id).collect()
+/// Messages that are set aside, by why.
+#[derive(Default)]
+struct Aside {
+    for_good: Vec<i64>,
+    refused: Vec<i64>,
+    unconfirmed: Vec<i64>,
+}
+
+impl Aside {
+    fn of(failed: &[(i64, PublishError)]) -> Self {
+        let mut aside = Self::default();
+        for (id, error) in failed.iter().filter(|(_, error)| error.is_of_this_message()) {
+            let place = match error {
+                PublishError::TimedOut => &mut aside.unconfirmed,
+                error if error.is_transient() => &mut aside.refused,
+                _ => &mut aside.for_good,
+            };
+            place.push(*id);
+        }
+        aside
+    }
+
+    fn count(&self) -> u64 {
+        count(self.for_good.len() + self.refused.len() + self.unconfirmed.len())
+    }
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
 }
 
 fn outgoing(row: OutboxRow) -> (i64, Outgoing) {

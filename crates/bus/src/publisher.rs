@@ -9,8 +9,8 @@
 //! - A permit is taken before a message enters and given back when its confirm resolves, also when the caller has given
 //!   up waiting: what lapin holds in memory is bounded by [`PublisherConfig::max_in_flight`], however long the broker
 //!   is away.
-//! - A channel that owes a confirm for twice that long is given up with all that it owes: a queue that never confirms takes no
-//!   place from the others for good.
+//! - A channel that owes a confirm for twice [`PublisherConfig::confirm_timeout`], and a second at least, is given up with all that it
+//!   owes: a queue that never confirms takes no place from the others for good.
 //! - While there is no connection or the broker blocks publishers, publishing fails at once without touching lapin.
 //! - A lost connection fails everything that is in flight at once; a new one is opened at most a second later.
 //!

@@ -50,6 +50,8 @@ pub struct Published<Id> {
 pub struct Round {
     /// Rows that were published and deleted.
     pub published: u64,
+    /// Rows that were not taken, and were set aside.
+    pub set_aside: u64,
     /// There may be more to publish at once.
     pub more: bool,
     /// Rows that are still in the outbox, where they were counted: counting costs in proportion to them, so that a round that
@@ -89,7 +91,7 @@ impl RelaySpec {
 }
 
 /// Runs rounds until cancelled. `round` claims, calls [`publish_all`], deletes and commits; it is called again at once
-/// while it gets rows done and leaves some, and after a pause when it fails or gets nothing done.
+/// while it gets rows done or out of the way and leaves some, and after a pause when it fails or gets nothing done.
 pub async fn run<R, F, E>(spec: RelaySpec, round: R, cancel: CancellationToken)
 where
     R: Fn() -> F + Send,
@@ -111,6 +113,7 @@ where
             match round().await {
                 Ok(Round {
                     published,
+                    set_aside,
                     more,
                     pending: left,
                 }) => {
@@ -124,7 +127,7 @@ where
                     if published > 0 {
                         backoff.reset();
                     }
-                    if published == 0 || !more || cancel.is_cancelled() {
+                    if published + set_aside == 0 || !more || cancel.is_cancelled() {
                         break;
                     }
                 }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,13 +66,17 @@ impl Worker {
     /// Whether the database, migrated for this version, and the broker answer, and each queue is consumed, with the names of the checks.
     #[must_use]
     pub fn checks(&self) -> Vec<(String, Check)> {
-        let database = self.database.clone();
+        let (database, is_known) = (self.database.clone(), Arc::new(AtomicBool::new(false)));
         let ask_database: Check = Box::new(move || {
-            let database = database.clone();
+            let (database, is_known) = (database.clone(), Arc::clone(&is_known));
             Box::pin(async move {
-                database.check_schema().await.map_err(|error| {
-                    // Readiness is open to everybody: what the server says, of names and addresses, is for the log.
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the database is not ready");
+                let answer = database.check_schema().await;
+                let was_known = is_known.swap(answer.is_err(), Ordering::Relaxed);
+                answer.map_err(|error| {
+                    // Readiness is open to everybody: what the server says, of names and addresses, is for the log, and once.
+                    if !was_known {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "the database is not ready");
+                    }
                     error.to_string()
                 })
             })

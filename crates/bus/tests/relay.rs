@@ -50,6 +50,7 @@ fn start(spec: &RelaySpec, outbox: &Outbox, batch: usize) -> CancellationToken {
             let mut outbox = outbox.lock().unwrap();
             outbox.retain(|id, _| !published.ids.contains(id));
             Ok::<_, std::io::Error>(Round {
+                set_aside: 0,
                 published: published.ids.len() as u64,
                 more: !outbox.is_empty(),
                 pending: Some(outbox.len() as u64),

@@ -2,7 +2,7 @@
 //!
 //! A writer inserts rows in the transaction of the effect. A relay claims the oldest rows, publishes them, deletes what the broker
 //! confirmed, and commits; an advisory lock held to the end of that transaction lets one relay work at a time, so that rows leave
-//! in the order of their ids. A relay that dies loses its lock with its connection, and the rows are still there: published at
+//! in the order of their ids, but for those that were set aside. A relay that dies loses its lock with its connection, and the rows are still there: published at
 //! least once. A message that the broker does not take is set aside for a while, so that the rest goes on.
 
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::error::{DbError, During as _};
 
 /// The advisory lock of the relays ("outbox" in ASCII).
 const RELAY_LOCK: i64 = 0x6f75_7462_6f78;
+/// So large a part of a round, at most, is what was set aside.
+const SHARE_OF_ASIDE: i64 = 4;
 
 /// A message to be written down.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +39,7 @@ pub struct NewOutboxRow {
 /// A message that waits for the relay.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
-    /// Rows leave in the order of ids.
+    /// Rows leave in the order of ids, but for those that were set aside.
     pub id: i64,
     /// The message.
     pub message: NewOutboxRow,
@@ -90,7 +92,8 @@ pub struct Claim {
     pub more: bool,
 }
 
-/// The oldest messages that are not set aside, at most `limit` and as many as fit into [`BODIES_AT_ONCE`], but always one, for this
+/// The oldest messages that are not set aside, at most `limit` and as many as fit into [`BODIES_AT_ONCE`], and of those that were set aside
+/// and are due a quarter as many: however many these are, they keep nothing waiting that may well go out. Of both at least one. For this
 /// transaction alone to publish; `None` when another relay is at work.
 /// Each half of the search has its own index (`outbox_to_publish`, `outbox_set_aside`): however many are set aside, they are not
 /// looked through.
@@ -107,29 +110,33 @@ pub async fn claim_outbox_batch_in_txn(txn: &Transaction<'_>, limit: i64) -> Res
     if !locked {
         return Ok(None);
     }
-    let sizes = "(SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT $1)
-                 UNION ALL
-                 (SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1)";
-    let statement = txn.prepare_cached(sizes).await.during(OPERATION)?;
-    let found = txn.query(&statement, &[&limit]).await.during(OPERATION)?;
-    let mut found: Vec<(i64, i64)> = found.iter().map(|row| (row.get(0), row.get(1))).collect();
-    found.sort_unstable();
-    let most = usize::try_from(limit).unwrap_or_default();
-    let fits = first_that_fit(found.iter().map(|(_, size)| *size)).min(most);
-    let ids: Vec<i64> = found.iter().take(fits).map(|(id, _)| *id).collect();
+    let fresh = "SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at IS NULL ORDER BY id LIMIT $1";
+    let aside =
+        "SELECT id, octet_length(payload)::bigint FROM outbox WHERE retry_at <= now() ORDER BY retry_at LIMIT $1";
+    let (mut ids, mut more) = (Vec::new(), false);
+    for (sql, most, room) in [
+        (fresh, limit, BODIES_AT_ONCE),
+        (aside, (limit / SHARE_OF_ASIDE).max(1), BODIES_AT_ONCE / SHARE_OF_ASIDE),
+    ] {
+        let statement = txn.prepare_cached(sql).await.during(OPERATION)?;
+        let found = txn.query(&statement, &[&most]).await.during(OPERATION)?;
+        let fits = first_that_fit(found.iter().map(|row| row.get(1)), room);
+        ids.extend(found.iter().take(fits).map(|row| row.get::<_, i64>(0)));
+        more |= fits < found.len() || i64::try_from(fits) == Ok(most);
+    }
     Ok(Some(Claim {
         rows: load(txn, &ids).await?,
-        more: fits < found.len() || fits == most,
+        more,
     }))
 }
 
-/// How many of these sizes come to no more than [`BODIES_AT_ONCE`] together; one, where the first alone is more.
-fn first_that_fit(sizes: impl Iterator<Item = i64>) -> usize {
+/// How many of these sizes come to no more than `room` together; one, where the first alone is more.
+fn first_that_fit(sizes: impl Iterator<Item = i64>, room: i64) -> usize {
     let total = sizes.scan(0_i64, |sum, size| {
         *sum = sum.saturating_add(size);
         Some(*sum)
     });
-    let fits = |(place, sum): &(usize, i64)| *place == 0 || *sum <= BODIES_AT_ONCE;
+    let fits = |(place, sum): &(usize, i64)| *place == 0 || *sum <= room;
     total.enumerate().take_while(fits).count()
 }
 

@@ -161,3 +161,18 @@ async fn large_messages_leave_a_few_at_a_time_and_one_that_is_too_large_leaves_a
     ];
     assert_eq!(rounds, expected);
 }
+
+#[tokio::test]
+async fn however_many_are_set_aside_and_due_what_is_fresh_is_in_every_round() {
+    let test = TestDb::create().await;
+    let database = open(&test);
+    write(&database, &(0..600).map(message).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let due = "UPDATE outbox SET retry_at = now() - interval '1 second'";
+    test.superuser().await.batch_execute(due).await.unwrap();
+    write(&database, &[message(9_999)]).await.unwrap();
+    let claimed = claim(&database, 256).await.unwrap();
+    assert_eq!(claimed.len(), 65, "a quarter of a round, and what is fresh");
+    assert!(claimed.iter().any(|(_, row)| row.message_id == "message_9999"));
+}

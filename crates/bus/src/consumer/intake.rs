@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use domain::alert::{Alert, AlertKind};
 
-use super::ConsumerSpec;
+use super::{ConsumerSpec, SessionError};
 
 /// How many consumers of this process have a queue at present. Clones are the same number.
 #[derive(Clone, Debug, Default)]
@@ -47,16 +47,30 @@ impl InVain {
         self.since = None;
     }
 
-    /// It failed once more; a person is told after a while. The broker may only be away, but nothing is decided meanwhile.
-    pub(super) fn failed(&mut self, spec: &ConsumerSpec, error: &(dyn std::error::Error + 'static)) {
+    /// It failed once more; a person is told after a while, if no other consumer of this process has the queue.
+    pub(super) fn failed(&mut self, spec: &ConsumerSpec, error: &SessionError) {
         let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() < spec.told_after {
+        if spec.intake.is_open() || since.elapsed() < spec.told_after {
             return;
         }
         self.since = Some(Instant::now());
-        let queue = &spec.family.name;
-        let summary = format!("{queue} cannot be consumed: its messages wait");
-        let alert = Alert::new(AlertKind::HandlerFailure, format!("{queue}/not_consumed"), summary);
+        let (queue, service) = (&spec.family.name, &spec.broker.client_name);
+        let alert = match error {
+            // One cause, whichever queue it is that cannot be had.
+            SessionError::Connect(_) => {
+                let summary = format!("{service} cannot consume: the broker is not there");
+                Alert::new(AlertKind::BrokerUnavailable, service.as_str(), summary)
+            }
+            SessionError::Name
+            | SessionError::Start(_)
+            | SessionError::Delivery(_)
+            | SessionError::Ended
+            | SessionError::Ack(_) => {
+                let summary = format!("{queue} cannot be consumed: its messages wait");
+                Alert::new(AlertKind::HandlerFailure, format!("{queue}/not_consumed"), summary)
+            }
+        };
+        let error: &dyn std::error::Error = error;
         let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
         spec.alerts
             .raise(alert.with("error", causes.collect::<Vec<_>>().join(": ")));

@@ -15,7 +15,7 @@ use crate::alerts::AlertRaiser;
 use crate::connection::Backoff;
 use crate::headers::{ATTEMPTS, PARKED_AT, PARKED_ATTEMPTS, PARKED_REASON, PUT_OFF, RETRY_REASON};
 use crate::incoming::Incoming;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, PublishError};
 use crate::verdict::{Settlement, Verdict, ack_plan, settlement};
 
 /// How long a handler may take to record that no attempt at a message is left.
@@ -209,7 +209,7 @@ impl<'a> Settler<'a> {
                 ..
             } = &copy;
             tracing::warn!(to = %routing_key, %message_id, %error, "a copy is not confirmed yet");
-            if !error.is_transient() {
+            if matches!(error, PublishError::Unroutable { .. }) {
                 // The batch waits for it: what is missing has to be made by a person, or by the next start of a service.
                 let summary = format!(
                     "a message of {} cannot be put into {routing_key}, and holds up the rest",

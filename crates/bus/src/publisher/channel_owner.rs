@@ -108,6 +108,7 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
             .as_ref()
             .is_some_and(|connection| connection.status().blocked())
     };
+    let mut blocked = None;
     let mut replaced = std::pin::pin!(link.changed());
     loop {
         tokio::select! {
@@ -135,9 +136,12 @@ async fn serve(channel: &Channel, jobs: &mut Jobs, link: &mut Link, pace: Pace) 
                 }
             }
             _ = look.tick() => {
-                // A broker that blocks publishers confirms nothing meanwhile, and nothing new is let in.
-                let is_late = owed.since().is_some_and(|since| since.elapsed() > pace.confirm_limit);
-                if is_late && !is_blocked() {
+                // A broker that blocks publishers confirms nothing meanwhile, and has its time again from then on.
+                if is_blocked() {
+                    blocked = Some(Instant::now());
+                }
+                let is_late = |since: Instant| since.max(blocked.unwrap_or(since)).elapsed() > pace.confirm_limit;
+                if owed.since().is_some_and(is_late) {
                     tracing::warn!(in_flight = in_flight.len(), "a confirm does not come: the channel is given up");
                     return End::Lost;
                 }
