@@ -253,17 +253,41 @@ async fn what_keeps_sums_and_what_is_once_is_named_where_it_is_gone() {
         "ledger_transactions_once on ledger_transactions is not unique",
     )
     .await;
-    let whole = "indexes and constraints";
     check_red(
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'escrow_transactions_held'::regclass",
-        whole,
-        "index escrow_transactions_held is invalid",
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'billing_alerts_one_unresolved'::regclass",
+        once,
+        "billing_alerts_one_unresolved on billing_alerts is invalid",
     )
     .await;
+}
+
+#[tokio::test]
+async fn what_was_begun_and_not_finished_is_a_warning() {
+    let test = TestDb::create().await;
+    let begun = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'escrow_transactions_held'::regclass; \
+                 ALTER TABLE escrow_disputes ADD CONSTRAINT later CHECK (amount < 1000) NOT VALID";
+    test.superuser().await.batch_execute(begun).await.unwrap();
+    let list = verify(&test).await;
+    assert!(list.is_green(), "{list}");
+    let warnings: Vec<_> = list
+        .checks
+        .iter()
+        .filter(|check| check.verdict == Verdict::Warning)
+        .collect();
+    assert_eq!(warnings.len(), 1, "{list}");
+    assert_eq!(
+        warnings[0].detail,
+        "index escrow_transactions_held is invalid; constraint escrow_disputes.later is not validated"
+    );
+}
+
+#[tokio::test]
+async fn commits_that_are_answered_before_they_are_on_disk_are_named() {
+    let name = "what a commit is worth";
     check_red(
-        "ALTER TABLE escrow_disputes ADD CONSTRAINT later CHECK (amount < 1000) NOT VALID",
-        whole,
-        "constraint escrow_disputes.later is not validated",
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$",
+        name,
+        "synchronous_commit is off",
     )
     .await;
 }

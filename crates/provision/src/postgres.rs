@@ -335,12 +335,7 @@ fn settings(durability: Durability) -> impl Iterator<Item = String> {
             "full_page_writes=on",
             "shared_buffers=256MB",
         ],
-        Durability::Volatile => &[
-            "fsync=off",
-            "synchronous_commit=off",
-            "full_page_writes=off",
-            "shared_buffers=128MB",
-        ],
+        Durability::Volatile => &["fsync=off", "full_page_writes=off", "shared_buffers=128MB"],
     };
     common.into_iter().chain(particular.iter().copied()).map(str::to_owned)
 }

@@ -75,6 +75,18 @@ pub(super) struct Index {
     pub(super) is_valid: bool,
 }
 
+/// What a commit is worth.
+#[derive(Default)]
+pub(super) struct Durability {
+    /// Who sets `synchronous_commit` to a value that answers before the log is on disk: this session's setting, or that of a role or
+    /// database.
+    pub(super) answers_early: bool,
+    /// Standbys that follow.
+    pub(super) standbys: i64,
+    /// Whether a commit waits for one of them.
+    pub(super) waits_for_one: bool,
+}
+
 pub(super) struct Catalog {
     pub(super) migrations: Vec<AppliedMigration>,
     pub(super) relations: Vec<Relation>,
@@ -86,6 +98,7 @@ pub(super) struct Catalog {
     pub(super) indexes: Vec<Index>,
     /// `<table>.<name>` of constraints that hold for new rows only.
     pub(super) unvalidated: Vec<String>,
+    pub(super) durability: Durability,
     /// `YYYY_MM` of the months that must have a partition.
     pub(super) months: Vec<String>,
     /// Rows in DEFAULT partitions, counted up to a limit.
@@ -119,6 +132,7 @@ impl Catalog {
             triggers: read_triggers(&txn).await?,
             indexes: read_indexes(&txn).await?,
             unvalidated: read_unvalidated(&txn).await?,
+            durability: read_durability(&txn).await?,
             months: read_months(&txn).await?,
             default_rows: count_default_rows(&txn, has).await?,
             session_orgs: probe_session_orgs(&txn).await?,
@@ -307,6 +321,22 @@ async fn read_unvalidated(txn: &Transaction<'_>) -> Result<Vec<String>, DbError>
     )
     .await?;
     Ok(found.iter().map(|row| row.get(0)).collect())
+}
+
+async fn read_durability(txn: &Transaction<'_>) -> Result<Durability, DbError> {
+    let sql = "SELECT current_setting('synchronous_commit') = 'off' OR EXISTS (
+                   SELECT FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
+                   LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+                   WHERE 'synchronous_commit=off' = ANY (s.setconfig) AND (s.setrole = 0 OR r.rolname = $1)
+                       AND (s.setdatabase = 0 OR d.datname = current_database())),
+                   (SELECT count(*) FROM pg_stat_replication),
+                   current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') <> 'local'";
+    let row = txn.query_one(sql, &[&SERVICE]).await.during(OPERATION)?;
+    Ok(Durability {
+        answers_early: row.get(0),
+        standbys: row.get(1),
+        waits_for_one: row.get(2),
+    })
 }
 
 async fn read_months(txn: &Transaction<'_>) -> Result<Vec<String>, DbError> {

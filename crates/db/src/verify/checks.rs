@@ -32,7 +32,8 @@ pub(super) fn run(catalog: &Catalog) -> Vec<Check> {
     }
     checks.push(triggers(catalog));
     checks.push(unique_indexes(catalog));
-    checks.push(whole(catalog));
+    checks.push(unfinished(catalog));
+    checks.push(commits(catalog));
     checks.push(session_setting(catalog));
     checks.push(other_relations(catalog));
     checks.push(definer_functions(catalog));
@@ -248,21 +249,49 @@ fn unique_indexes(catalog: &Catalog) -> Check {
         match found.find(|index| index.table == *table && index.name == *name) {
             None => problems.push(format!("{name} on {table} is missing")),
             Some(index) if !index.is_unique => problems.push(format!("{name} on {table} is not unique")),
+            Some(index) if !index.is_valid => problems.push(format!("{name} on {table} is invalid")),
             Some(_) => {}
         }
     }
     Check::of("indexes that keep what is once".to_owned(), problems, "all there")
 }
 
-/// What was begun and did not come to its end is worth nothing: an index that was built in vain, a constraint that was never checked.
-fn whole(catalog: &Catalog) -> Check {
+/// What was begun and did not come to its end: an index that was built in vain, a constraint that was never checked. Worth a look and not
+/// wrong: one that is being built looks like that as well.
+fn unfinished(catalog: &Catalog) -> Check {
     let invalid = catalog.indexes.iter().filter(|index| !index.is_valid);
-    let mut problems: Vec<String> = invalid
-        .map(|index| format!("index {} is invalid", index.name))
-        .collect();
+    let invalid = invalid.map(|index| format!("index {} is invalid", index.name));
     let unvalidated = catalog.unvalidated.iter();
-    problems.extend(unvalidated.map(|name| format!("constraint {name} is not validated")));
-    Check::of("indexes and constraints".to_owned(), problems, "all valid")
+    let unvalidated = unvalidated.map(|name| format!("constraint {name} is not validated"));
+    let found: Vec<String> = invalid.chain(unvalidated).collect();
+    let name = "unfinished indexes and constraints".to_owned();
+    if found.is_empty() {
+        return Check::of(name, Vec::new(), "none");
+    }
+    Check {
+        name,
+        verdict: Verdict::Warning,
+        detail: found.join("; "),
+    }
+}
+
+/// What is committed before a call is made must not be forgotten after it.
+fn commits(catalog: &Catalog) -> Check {
+    let durability = &catalog.durability;
+    let name = "what a commit is worth".to_owned();
+    if durability.answers_early {
+        let problem = "synchronous_commit is off: a crash forgets what was answered";
+        return Check::of(name, vec![problem.to_owned()], "");
+    }
+    if durability.standbys > 0 && !durability.waits_for_one {
+        return Check {
+            name,
+            verdict: Verdict::Warning,
+            detail: "no commit waits for a standby: a failover can forget what was answered (docs/DATABASE.md)"
+                .to_owned(),
+        };
+    }
+    Check::of(name, Vec::new(), "it is on disk before it is answered")
 }
 
 fn session_setting(catalog: &Catalog) -> Check {
@@ -358,6 +387,7 @@ mod tests {
             triggers: Vec::new(),
             indexes: Vec::new(),
             unvalidated: Vec::new(),
+            durability: Default::default(),
             months: Vec::new(),
             default_rows: Vec::new(),
             session_orgs: [None, None, None],
