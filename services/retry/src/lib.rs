@@ -34,6 +34,8 @@ pub const NAME: &str = "retry";
 const RUN_EVERY: i64 = 3_600;
 /// How often a replica looks whether the next run is its own.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The same after it could not be told.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a job waits for the broker.
 const BROKER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -104,17 +106,18 @@ impl Retry {
 /// Of all replicas the first in an hour runs.
 async fn hourly(runs: Runs, stop: CancellationToken) {
     let mut owed = None;
-    loop {
-        if let Err(error) = run_if_ours(&runs, &mut owed, &stop).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                "the hourly run of retries failed, and is tried again within the hour"
-            );
-        }
+    while !stop.is_cancelled() {
+        let pause = match run_if_ours(&runs, &mut owed, &stop).await {
+            Ok(()) => LOOK_EVERY,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "a run of retries could not begin, if one is due");
+                LOOK_AGAIN
+            }
+        };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

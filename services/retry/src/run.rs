@@ -65,7 +65,7 @@ impl Runs {
     /// One run.
     ///
     /// # Errors
-    /// When it could not begin; nothing was sent then.
+    /// When it could not begin; no command was confirmed then.
     pub(crate) async fn run(&self) -> Result<RetryReport, RetryError> {
         let now = self.clock.now();
         let conn = self.database.conn().await?;

@@ -101,33 +101,58 @@ async fn of_eleven_refused_transfers_the_ten_oldest_are_made_again_and_the_last_
     assert_eq!((report.found, report.succeeded, report.left), (1, 1, 0), "{report:?}");
 }
 
-/// At a start the broker is not there yet when the hour's run is due, and it must not be lost for that.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_run_that_is_due_at_a_start_waits_for_the_broker() {
-    let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
-    let sql = db.superuser().await;
-    refused(&sql, 1, 1, "transient", -1).await;
-    let config = RetryConfig {
+fn config_of(db: &TestDb, broker: &TestBroker) -> RetryConfig {
+    RetryConfig {
         run: RunConfig {
             database_url: db.service_url().into(),
             amqp_url: broker.amqp_url().into(),
         },
         token_keys: TokenKeys::secret("a secret of tests, long enough for a key".to_owned().into()),
         reconcile_secret: SharedSecret::new("the secret of the schedulers in tests".to_owned().into()),
-    };
-    let stop = CancellationToken::new();
-    let retry = Retry::start(&config, Clock::System, stop.clone()).unwrap();
+    }
+}
+
+/// Waits for the command of the only call, makes it, and stops, which the run's end allows.
+async fn until_made(broker: &TestBroker, sql: &Client, retry: Retry, stop: CancellationToken) {
     testkit::eventually(testkit::PATIENCE, || async {
         broker.ready("escrow.commands").await.is_some_and(|ready| ready > 0)
     })
     .await;
     let message = broker.take("escrow.commands").await.unwrap();
     assert!(String::from_utf8_lossy(&message.delivery.data).contains("esc_1"));
-    // A run ends when its calls have.
     let end = "UPDATE stripe_operations SET status = 'succeeded', attempt = 2, object_id = 'tr_1', job = NULL, cause = NULL, \
                failure_code = NULL, failure_class = NULL, next_at = NULL WHERE id = 'op_1'";
     sql.execute(end, &[]).await.unwrap();
     stop.cancel();
     retry.wait().await;
     retry.close(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_could_not_begin_is_made_up_for_within_its_hour() {
+    let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
+    let sql = db.superuser().await;
+    refused(&sql, 1, 1, "transient", -1).await;
+    let rename = |from: &str, to: &str| format!("ALTER TABLE stripe_operations RENAME COLUMN {from} TO {to}");
+    sql.batch_execute(&rename("next_at", "away")).await.unwrap();
+    let stop = CancellationToken::new();
+    let retry = Retry::start(&config_of(&db, &broker), Clock::System, stop.clone()).unwrap();
+    let taken = || async {
+        let slots = "SELECT count(*) FROM job_slots WHERE job = 'retry_transfers'";
+        sql.query_one(slots, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    testkit::eventually(testkit::PATIENCE, || async { taken().await == 1 }).await;
+    sql.batch_execute(&rename("away", "next_at")).await.unwrap();
+    until_made(&broker, &sql, retry, stop).await;
+}
+
+/// At a start the broker is not there yet when the hour's run is due, and it must not be lost for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_run_that_is_due_at_a_start_waits_for_the_broker() {
+    let (db, broker) = tokio::join!(TestDb::create(), TestBroker::create());
+    let sql = db.superuser().await;
+    refused(&sql, 1, 1, "transient", -1).await;
+    let stop = CancellationToken::new();
+    let retry = Retry::start(&config_of(&db, &broker), Clock::System, stop.clone()).unwrap();
+    until_made(&broker, &sql, retry, stop).await;
 }
