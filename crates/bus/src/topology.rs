@@ -84,7 +84,7 @@ pub const BILLING_PATTERNS: [&str; 16] = [
 
 /// Routing-key patterns of the events that escrow decides on. Refunds and disputes are billing's as well: they say something else to
 /// each of the two, so each has its own copy.
-pub const ESCROW_PATTERNS: [&str; 35] = [
+pub const ESCROW_PATTERNS: [&str; 38] = [
     "platform.payment_intent.amount_capturable_updated",
     "platform.payment_intent.succeeded",
     "platform.payment_intent.payment_failed",
@@ -93,6 +93,7 @@ pub const ESCROW_PATTERNS: [&str; 35] = [
     "platform.charge.captured",
     "platform.charge.refunded",
     "platform.charge.refund.updated",
+    "platform.refund.updated",
     "platform.refund.failed",
     "platform.charge.dispute.*",
     "platform.transfer.*",
@@ -108,6 +109,8 @@ pub const ESCROW_PATTERNS: [&str; 35] = [
     "platform.v1.charge.succeeded",
     "platform.v1.charge.captured",
     "platform.v1.charge.refunded",
+    "platform.v1.charge.refund.updated",
+    "platform.v1.refund.updated",
     "platform.v1.refund.failed",
     "platform.v1.charge.dispute.*",
     "platform.v1.transfer.*",

@@ -17,7 +17,7 @@ use domain::escrow::failure::{ErrorCode, Failure};
 use domain::escrow::held::{Escrow, Standing, Task};
 use domain::escrow::input::{Command, Fact, Input, JobOutcome};
 use domain::escrow::ledger::Account;
-use domain::escrow::notice::Notice;
+use domain::escrow::notice::{DisputeNews, Notice};
 use domain::escrow::operation::Wish;
 use domain::escrow::split::{Claim, Fee, Share, Split};
 use domain::escrow::state::EscrowStatus;
@@ -476,7 +476,7 @@ fn who_wins_a_dispute_is_paid_although_the_time_is_over_and_nobody_refunds_it_by
             amount: eur(10_000),
         });
     }
-    assert!(story.has_told(&Notice::DisputeWon(dispute)));
+    assert!(story.has_told(&Notice::Dispute(DisputeNews::Won, dispute)));
     assert_eq!(story.escrow.status, EscrowStatus::Held);
     assert_eq!(story.ask(Command::Expire, LATE), Err(Reason::WaitsForPerson));
     let mut refunded = Story {

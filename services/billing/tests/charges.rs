@@ -127,7 +127,7 @@ fn a_dispute_raises_one_alert_even_of_a_charge_that_nobody_knows() {
 
 /// Escrow tells of its own: whether a refund is made again by itself, so that nobody pays it by hand beside that, only it knows.
 #[test]
-fn of_an_escrows_money_billing_tells_nobody() {
+fn of_an_escrows_refund_billing_tells_nobody_and_of_its_dispute_what_escrow_tells() {
     in_own_world(Binding::FirstUse, async |world| {
         let escrow = "INSERT INTO escrow_transactions (id, status, currency, amount, fee, capture, on_authorization_expiry, expires_at, \
                       payment_intent_id, charge_id, authorized, captured, created_by, created_at, updated_at) \
@@ -159,8 +159,23 @@ fn of_an_escrows_money_billing_tells_nobody() {
         world
             .decide(&payer.refund("failed", T0, "re_nobodys", "failed").with_object(nobodys))
             .await;
-        let alerts = world.alerts(1).await;
-        assert_eq!(alerts[0]["subject"], "re_nobodys");
+        world
+            .decide(
+                &payer
+                    .refund("updated", T0, "re_canceled", "canceled")
+                    .with_object(json!({"payment_intent": "pi_nobodys"})),
+            )
+            .await;
+        let mut keys: Vec<String> = world
+            .alerts(4)
+            .await
+            .iter()
+            .map(|alert| alert["key"].to_string())
+            .collect();
+        keys.sort();
+        let disputed = "\"escrow_attention:esc_1/dispute_opened\"";
+        let refunds = ["\"refund_failed:re_canceled\"", "\"refund_failed:re_nobodys\""];
+        assert_eq!(keys, [disputed, disputed, refunds[0], refunds[1]]);
     });
 }
 

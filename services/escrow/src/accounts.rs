@@ -83,23 +83,33 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
         if known.iter().any(|row| row.account == **account) {
             continue;
         }
-        let read = runner.stripe.ask(Ask::Recipient, |stripe| stripe.read_account(account));
-        let answer = match read.await {
-            Ok(answer) => answer,
-            Err(error) => return Err(of_read(&error, place)),
-        };
-        let answered = answer.receipt.answered_at.unwrap_or_else(|| runner.seconds());
-        let row = snapshot_read(&answer.content, answered);
-        runner
-            .store
-            .commit(Commit::AccountKept, |txn| {
-                let row = row.clone();
-                in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
-            })
-            .await
-            .map_err(UnknownAccount::Escrow)?;
+        let readiness = meet(runner, account, place).await?;
+        // An event that said so before the account was known here was nobody's: from now on they are kept, so that one more look is enough.
+        if matches!(readiness, Readiness::NotReady(_)) {
+            meet(runner, account, place).await?;
+        }
     }
     Ok(())
+}
+
+/// Reads an account that an escrow is to be for, keeps what it is, and answers whether it can receive.
+async fn meet(runner: &Runner, account: &str, place: usize) -> Result<Readiness, UnknownAccount> {
+    let read = runner.stripe.ask(Ask::Recipient, |stripe| stripe.read_account(account));
+    let answer = match read.await {
+        Ok(answer) => answer,
+        Err(error) => return Err(of_read(&error, place)),
+    };
+    let answered = answer.receipt.answered_at.unwrap_or_else(|| runner.seconds());
+    let row = snapshot_read(&answer.content, answered);
+    runner
+        .store
+        .commit(Commit::AccountKept, |txn| {
+            let row = row.clone();
+            in_txn(async move { Ok::<_, EscrowError>(upsert_account_in_txn(txn, &row).await?) })
+        })
+        .await
+        .map_err(UnknownAccount::Escrow)?;
+    Ok(row.readiness)
 }
 
 fn of_read(error: &ReadError, place: usize) -> UnknownAccount {
@@ -153,15 +163,23 @@ impl Runner {
             .map_err(ReadAccountError::Escrow)
     }
 
-    /// Tells escrows what is new of their recipients' accounts, until all have heard.
+    /// Tells escrows what is new of their recipients' accounts, until all have heard that can. One that cannot keeps no other from it.
     pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
         loop {
             let escrows = list_escrows_with_news(&self.store.reader().await?, ROUND).await?;
-            if escrows.is_empty() {
-                return Ok(());
-            }
+            let mut told = 0;
             for escrow in &escrows {
-                self.tell_one(escrow).await?;
+                match self.tell_one(escrow).await {
+                    Ok(()) => told += 1,
+                    Err(error) if error.is_unavailable() => return Err(error),
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::error!(error, escrow, "an escrow cannot hear of its accounts");
+                    }
+                }
+            }
+            if told == 0 {
+                return Ok(());
             }
             self.pool.notify_one();
             self.relay.notify_one();

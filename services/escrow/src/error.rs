@@ -53,6 +53,11 @@ impl TransactError for EscrowError {
 
 impl EscrowError {
     /// Whether another one wrote the same thing at the same moment, so that the same change may be tried once more.
+    /// Whether the database cannot be used at all, by anybody.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.db_error().is_some_and(DbError::is_unavailable)
+    }
+
     pub(crate) fn is_race(&self) -> bool {
         match self {
             Self::Raced(_) => true,

@@ -29,26 +29,14 @@ const FORGOTTEN_AFTER: TimeDelta = TimeDelta::days(1);
 pub(crate) fn alert(escrow: &str, notice: &Notice, learned: &Learned) -> Alert {
     let word = notice.as_str();
     let attention = |summary: String| Alert::new(AlertKind::EscrowAttention, format!("{escrow}/{word}"), summary);
-    let to_answer = |alert: Alert| match learned.evidence_due_by {
-        Some(due) => alert.with("evidence_due_by", due),
-        None => alert,
-    };
     match notice {
-        Notice::DisputeInquiry(dispute) => to_answer(attention(format!(
-            "The bank asks about the payment of escrow {escrow} (dispute {dispute}); no money has moved."
-        ))),
-        Notice::DisputeOpened(dispute) => to_answer(attention(format!(
-            "Dispute {dispute} was opened on escrow {escrow}; nothing of it is paid out."
-        ))),
-        Notice::DisputeLost(dispute) => attention(format!(
-            "Dispute {dispute} on escrow {escrow} was lost; what the recipients have is taken back."
-        )),
-        Notice::DisputeWon(dispute) => attention(format!(
-            "Dispute {dispute} on escrow {escrow} was won; release the escrow or refund it: no run of time-outs does."
-        )),
-        Notice::DisputeWonLate(dispute) => attention(format!(
-            "Dispute {dispute} on escrow {escrow} was lost and is won after all; decide about the money."
-        )),
+        Notice::Dispute(news, dispute) => {
+            let alert = news.alert(escrow, dispute);
+            match learned.evidence_due_by {
+                Some(due) => alert.with("evidence_due_by", due),
+                None => alert,
+            }
+        }
         Notice::ReversedOutside(transfer) => attention(format!(
             "Transfer {transfer} of escrow {escrow} was reversed, and not by Holdfast."
         )),

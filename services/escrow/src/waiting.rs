@@ -67,8 +67,24 @@ async fn round(decider: &Decider, place: &mut Option<Place>, stop: &Cancellation
             if stop.is_cancelled() || away >= AWAY {
                 return Ok(());
             }
-            away = if try_again(decider, &event).await? { 0 } else { away + 1 };
-            *place = Some((event.received_at, event.event_id));
+            *place = Some((event.received_at, event.event_id.clone()));
+            match try_again(decider, &event).await {
+                Ok(is_answered) => away = if is_answered { 0 } else { away + 1 },
+                Err(error) if error.is_unavailable() => return Err(error),
+                // Whatever is wrong with this one: those behind it have their turn.
+                Err(error) => {
+                    let event_id = &event.event_id;
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        event_id,
+                        "a waiting event cannot be decided"
+                    );
+                    if let Ok(mut reading) = read_again(&event, decider.livemode) {
+                        reading.rest(decider.runner.clock.now());
+                        put_off(decider, &reading).await?;
+                    }
+                }
+            }
         }
         decider.runner.pool.notify_one();
         decider.runner.relay.notify_one();

@@ -200,6 +200,80 @@ fn a_refund_that_comes_back_after_it_was_done_is_told_to_a_person_once() {
     });
 }
 
+/// Stripe accepts a refund that the balance does not cover yet, and tells of its end under the newer name alone.
+#[test]
+fn a_refund_that_is_canceled_after_it_was_accepted_is_told_to_a_person() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let mut terms = world.terms(&account);
+        terms["capture"] = json!("automatic");
+        let id = world.held_by(&terms, "pm_card_pendingRefund").await;
+        world.command(&id, "refund", &json!({})).await;
+        world.until(&id, "refunded").await;
+        let refunds = world.stripe(reqwest::Method::GET, "/v1/refunds", &[]).await;
+        let refund = refunds["data"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(refunds["data"][0]["status"], "pending");
+        world.act(json!({"act": "cancel_refund", "refund": refund})).await;
+        world.carry().await;
+        let subject = format!("{id}/refund_failed/{refund}");
+        testkit::eventually(SOON, || async { world.alerts(&subject).await == 1 }).await;
+    });
+}
+
+/// What cannot be decided, for whatever is wrong with it alone, keeps nobody else waiting.
+#[test]
+fn one_event_or_escrow_that_cannot_be_decided_holds_up_no_other() {
+    in_world(|world| async move {
+        let account = world.account().await;
+        let away = json!({"path": "/v1/payment_intents/*", "method": "GET", "kind": "refuse", "times": 1_000});
+        world.fault(away).await;
+        let mut escrows = Vec::new();
+        for name in ["evt_thin_poison", "evt_thin_well"] {
+            let body = world.escrow(&world.terms(&account)).await;
+            let payment = body["payment_intent_id"].as_str().unwrap();
+            world.confirm(&json!(payment), CARD).await;
+            let event = json!({
+                "id": name, "object": "v2.core.event", "type": "v1.payment_intent.amount_capturable_updated",
+                "created": "2026-10-01T10:00:00.000Z", "livemode": false, "context": null,
+                "related_object": {"id": payment, "type": "payment_intent", "url": format!("/v1/payment_intents/{payment}")},
+            });
+            world.deliver(&event, "platform").await;
+            let waits =
+                format!("SELECT count(*) FROM billing_events WHERE stripe_event_id = '{name}' AND status = 'waiting'");
+            testkit::eventually(SOON, || async { world.count(&waits).await == 1 }).await;
+            escrows.push(body["escrow_id"].as_str().unwrap().to_owned());
+        }
+        let poison = format!(
+            "CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'poison'; END $$; \
+             CREATE TRIGGER poison BEFORE UPDATE ON billing_events FOR EACH ROW \
+                 WHEN (NEW.stripe_event_id = 'evt_thin_poison' AND NEW.status = 'decided') EXECUTE FUNCTION poison(); \
+             CREATE TRIGGER poison BEFORE UPDATE OF account_news ON escrow_recipients FOR EACH ROW \
+                 WHEN (NEW.escrow_id = '{}' AND NOT NEW.account_news) EXECUTE FUNCTION poison()",
+            escrows[0]
+        );
+        world.sql.batch_execute(&poison).await.unwrap();
+        world.heal().await;
+        world.clock.advance(LONGEST_PAUSE);
+        world.until(&escrows[1], "held").await;
+        let put_off = "SELECT count(*) FROM billing_events WHERE stripe_event_id = 'evt_thin_poison' AND status = 'waiting' \
+                       AND read_failures >= 2";
+        testkit::eventually(SOON, || async { world.count(put_off).await == 1 }).await;
+        // News of the account are for both; one cannot hear them.
+        world.tell_account_at(&account, 5).await;
+        let heard = |escrow: &str| {
+            format!(
+                "SELECT count(*) FROM escrow_recipients WHERE escrow_id = '{escrow}' AND NOT account_news AND seen_at IS NOT NULL"
+            )
+        };
+        testkit::eventually(SOON, || async { world.count(&heard(&escrows[1])).await == 1 }).await;
+        let marked = format!(
+            "SELECT count(*) FROM escrow_recipients WHERE escrow_id = '{}' AND account_news",
+            escrows[0]
+        );
+        assert_eq!(world.count(&marked).await, 1);
+    });
+}
+
 /// Our refund is done before its webhook is here, and what others refunded is in nobody's way.
 #[test]
 fn after_a_refund_in_the_dashboard_ours_is_made_once() {

@@ -77,6 +77,10 @@ pub async fn list_escrows_with_news(conn: &impl GenericClient, limit: i64) -> Re
 /// # Errors
 /// When the database does not answer.
 pub async fn mark_news_in_txn(txn: &Transaction<'_>, escrow: &str) -> Result<(), DbError> {
+    // Before the recipients' rows, as everywhere.
+    let lock = "SELECT FROM escrow_accounts WHERE account IN (SELECT account FROM escrow_recipients WHERE escrow_id = $1) \
+                ORDER BY account FOR SHARE";
+    query(txn, "lock_accounts", lock, &[&escrow]).await?;
     let sql = "UPDATE escrow_recipients AS r SET account_news = true WHERE escrow_id = $1 \
                AND EXISTS (SELECT 1 FROM escrow_accounts AS a WHERE a.account = r.account)";
     execute(txn, "mark_account_news", sql, &[&escrow]).await?;

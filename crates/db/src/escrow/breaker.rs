@@ -110,8 +110,8 @@ pub async fn list_escrows_to_secure(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// What is held, in minor units of each currency, for the gauge: less what was never captured, went back or was lost of it. Where nothing
-/// was, which is nearly everywhere, an index alone answers.
+/// What is held, in minor units of each currency, for the gauge: less what was never captured, went back or was lost of it. An index alone
+/// tells what is held; the others are few, and each is looked up.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -122,8 +122,8 @@ pub async fn sum_held(conn: &impl GenericClient) -> Result<Vec<(String, i64)>, D
                        (SELECT coalesce(sum(minor::bigint), 0) FROM jsonb_each_text(refunded_ours) AS ours (job, minor))) \
                        FROM escrow_transactions WHERE status = 'held' \
                            AND (captured < amount OR refunded_told > 0 OR refunded_outside > 0 OR refunded_ours <> '{}') \
-                   UNION ALL SELECT e.currency, -d.amount FROM escrow_disputes AS d JOIN escrow_transactions AS e ON e.id = d.escrow_id \
-                       WHERE d.stage = 'lost' AND e.status = 'held') AS held \
+                   UNION ALL SELECT e.currency, -d.amount FROM escrow_disputes AS d CROSS JOIN LATERAL (SELECT currency \
+                       FROM escrow_transactions WHERE id = d.escrow_id AND status = 'held' LIMIT 1) AS e WHERE d.stage = 'lost') AS held \
                GROUP BY currency";
     let rows = conn.query(sql, &[]).await.during("sum_held")?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())

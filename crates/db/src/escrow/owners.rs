@@ -1,6 +1,6 @@
 //! Whose an object of Stripe's is.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use deadpool_postgres::{GenericClient, Transaction};
 
@@ -52,19 +52,19 @@ pub async fn find_owner_in_txn(txn: &Transaction<'_>, names: &Names) -> Result<O
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// Which of these payments and charges are escrows'.
+/// The escrows of these payments and charges, of those that have one.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn find_payments_of_escrows_in_txn(
+pub async fn find_escrows_of_payments_in_txn(
     txn: &Transaction<'_>,
     payment_intents: &[&str],
     charges: &[&str],
-) -> Result<BTreeSet<String>, DbError> {
-    let sql = "SELECT payment_intent_id FROM escrow_transactions WHERE payment_intent_id = ANY ($1) \
-               UNION SELECT charge_id FROM escrow_transactions WHERE charge_id = ANY ($2)";
-    let rows = query(txn, "find_payments_of_escrows", sql, &[&payment_intents, &charges]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+) -> Result<BTreeMap<String, String>, DbError> {
+    let sql = "SELECT payment_intent_id, id FROM escrow_transactions WHERE payment_intent_id = ANY ($1) \
+               UNION SELECT charge_id, id FROM escrow_transactions WHERE charge_id = ANY ($2)";
+    let rows = query(txn, "find_escrows_of_payments", sql, &[&payment_intents, &charges]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Whether any escrow, at its end or not, pays this account, or one that is being created asked about it.

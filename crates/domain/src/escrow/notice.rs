@@ -4,22 +4,16 @@ use super::facts::{DisputeStage, Readiness, Recipient};
 use super::held::{Escrow, Standing, Task};
 use super::input::{Fact, Input};
 use super::terms::OnAuthorizationExpiry;
+use crate::alert::{Alert, AlertKind};
 use crate::ids::{AccountId, DisputeId, TransferId};
 use crate::time::UnixSeconds;
+use crate::words::words;
 
 /// What a person is told.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// The payer's bank asks about the payment; no money has moved.
-    DisputeInquiry(DisputeId),
-    /// A dispute was opened; nothing is paid out.
-    DisputeOpened(DisputeId),
-    /// A dispute was lost; what can be is taken back.
-    DisputeLost(DisputeId),
-    /// A dispute was won before the money was released: it is held, and a person decides who has it.
-    DisputeWon(DisputeId),
-    /// A dispute that was lost has been won after all: the money is on the platform, and the recipients were taken from.
-    DisputeWonLate(DisputeId),
+    /// What is new of a dispute.
+    Dispute(DisputeNews, DisputeId),
     /// A transfer was reversed, and not by a job of ours.
     ReversedOutside(TransferId),
     /// The charge was refunded, and not by a job of ours.
@@ -43,11 +37,7 @@ impl Notice {
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::DisputeInquiry(_) => "dispute_inquiry",
-            Self::DisputeOpened(_) => "dispute_opened",
-            Self::DisputeLost(_) => "dispute_lost",
-            Self::DisputeWon(_) => "dispute_won",
-            Self::DisputeWonLate(_) => "dispute_won_late",
+            Self::Dispute(news, _) => news.as_str(),
             Self::ReversedOutside(_) => "reversed_outside",
             Self::RefundedOutside => "refunded_outside",
             Self::Overpaid(_) => "overpaid",
@@ -60,20 +50,60 @@ impl Notice {
     }
 }
 
+words! {
+    /// What is new of a dispute about an escrow.
+    DisputeNews {
+        /// The payer's bank asks about the payment; no money has moved.
+        Inquiry => "dispute_inquiry",
+        /// It was opened; nothing is paid out.
+        Opened => "dispute_opened",
+        /// It was lost; what can be is taken back.
+        Lost => "dispute_lost",
+        /// It was won before the money was released: it is held, and a person decides who has it.
+        Won => "dispute_won",
+        /// It was lost and has been won after all: the money is on the platform, and the recipients were taken from.
+        WonLate => "dispute_won_late",
+    }
+}
+
+impl DisputeNews {
+    /// The alert. Whoever raises it for the same escrow raises the same one.
+    #[must_use]
+    pub fn alert(self, escrow: &str, dispute: &DisputeId) -> Alert {
+        let summary = match self {
+            Self::Inquiry => {
+                format!("The bank asks about the payment of escrow {escrow} (dispute {dispute}); no money has moved.")
+            }
+            Self::Opened => format!("Dispute {dispute} was opened on escrow {escrow}; nothing of it is paid out."),
+            Self::Lost => {
+                format!("Dispute {dispute} on escrow {escrow} was lost; what the recipients have is taken back.")
+            }
+            Self::Won => format!(
+                "Dispute {dispute} on escrow {escrow} was won; release the escrow or refund it: no run of time-outs does."
+            ),
+            Self::WonLate => {
+                format!("Dispute {dispute} on escrow {escrow} was lost and is won after all; decide about the money.")
+            }
+        };
+        Alert::new(AlertKind::EscrowAttention, format!("{escrow}/{self}"), summary)
+    }
+}
+
 /// What a person is told once an escrow that was `before` is `next`.
 pub(super) fn notices(before: &Escrow, next: &Escrow, input: &Input) -> Vec<Notice> {
     let mut notices = Vec::new();
     for (id, dispute) in &next.disputes {
         let was = before.disputes.get(id).map(|known| known.stage);
-        match (was, dispute.stage) {
-            (was, now) if was == Some(now) => {}
-            (Some(DisputeStage::Lost), DisputeStage::Won) => notices.push(Notice::DisputeWonLate(id.clone())),
-            (_, DisputeStage::Open) => notices.push(Notice::DisputeOpened(id.clone())),
-            (_, DisputeStage::Lost) => notices.push(Notice::DisputeLost(id.clone())),
-            (_, DisputeStage::Won) if !next.asked.release => notices.push(Notice::DisputeWon(id.clone())),
-            (_, DisputeStage::Inquiry) => notices.push(Notice::DisputeInquiry(id.clone())),
-            (_, DisputeStage::Closed | DisputeStage::Won) => {}
-        }
+        let news = match (was, dispute.stage) {
+            (was, now) if was == Some(now) => continue,
+            (Some(DisputeStage::Lost), DisputeStage::Won) => DisputeNews::WonLate,
+            (_, DisputeStage::Open) => DisputeNews::Opened,
+            (_, DisputeStage::Lost) => DisputeNews::Lost,
+            (_, DisputeStage::Won) if !next.asked.release => DisputeNews::Won,
+            (_, DisputeStage::Inquiry) => DisputeNews::Inquiry,
+            (_, DisputeStage::Closed | DisputeStage::Won) => continue,
+        };
+        notices.push(Notice::Dispute(news, id.clone()));
     }
     notices.extend(ends_early(before, next));
     if next.refunded.outside > before.refunded.outside {

@@ -59,6 +59,10 @@ pub(super) enum Act {
         #[serde(default = "lost_or_stolen_card")]
         reason: String,
     },
+    /// A pending refund is withdrawn.
+    CancelRefund {
+        refund: String,
+    },
     /// A pending refund goes through.
     SettleRefund {
         refund: String,
@@ -190,6 +194,7 @@ fn perform(world: &mut World, act: Act) -> ApiResult<Value> {
             Object::Dispute(made.ok_or_else(|| ApiError::missing("charge", &charge, "charge"))?)
         }
         Act::FailRefund { refund, reason } => Object::Refund(world.fail_refund(&refund, &reason)?),
+        Act::CancelRefund { refund } => Object::Refund(world.cancel_refund(&refund)?),
         Act::SettleRefund { refund } => Object::Refund(world.settle_refund(&refund)?),
         Act::UpdateDispute { dispute, status } => {
             check_status(&status)?;

@@ -43,7 +43,7 @@ pub(super) fn refund(one: &Refund) -> Value {
             };
             add(&mut value, json!({ "pending_reason": reason }));
         }
-        RefundStatus::Succeeded => {}
+        RefundStatus::Succeeded | RefundStatus::Canceled => {}
     }
     value
 }

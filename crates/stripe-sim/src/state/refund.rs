@@ -17,6 +17,7 @@ const LATER_SECONDS: i64 = 86_400;
 pub(crate) enum RefundStatus {
     Pending,
     Succeeded,
+    Canceled,
     Failed,
 }
 
@@ -25,6 +26,7 @@ impl RefundStatus {
         match self {
             Self::Pending => "pending",
             Self::Succeeded => "succeeded",
+            Self::Canceled => "canceled",
             Self::Failed => "failed",
         }
     }
@@ -266,6 +268,39 @@ impl World {
                 Object::Charge(before.into()),
                 Object::Charge(after.into()),
             );
+        }
+        self.retry_waiting_refunds();
+        Ok(refund)
+    }
+
+    /// A pending refund is withdrawn before it is paid out: the money is the platform's again. Only the newer event tells of it.
+    pub(crate) fn cancel_refund(&mut self, id: &str) -> ApiResult<Refund> {
+        let before = self.find_refund(id, "refund")?.clone();
+        if before.status != RefundStatus::Pending {
+            let message = format!("A refund that is {} cannot be canceled.", before.status.as_str());
+            return Err(ApiError::state("", message));
+        }
+        let returned = before.balance_transaction.is_some().then(|| {
+            self.post(Posting {
+                owner: None,
+                amount: before.amount,
+                fee: 0,
+                currency: &before.currency,
+                kind: "refund_failure",
+                source: &before.id,
+                available_on: 0,
+            })
+        });
+        let refund = Refund {
+            status: RefundStatus::Canceled,
+            failure_balance_transaction: returned,
+            ..before.clone()
+        };
+        self.refunds.insert(&refund.id, refund.clone());
+        self.emit_change("refund.updated", Object::Refund(before), Object::Refund(refund.clone()));
+        self.unbook(|ledger| &mut ledger.refunds, &refund.id);
+        if let Some(charge) = self.charges.get_mut(&refund.charge) {
+            charge.amount_refunded -= refund.amount;
         }
         self.retry_waiting_refunds();
         Ok(refund)

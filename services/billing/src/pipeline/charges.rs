@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use db::billing::charges::{ChargeRow, DisputeRow, KnownCharge, RefundRow};
 use db::billing::owners::Owner;
 use domain::alert::{Alert, AlertKind};
-use domain::billing::charge::{Charge, ChargeFact, ChargeFactKind, Dispute, RefundStatus, merge};
+use domain::billing::charge::{
+    Charge, ChargeFact, ChargeFactKind, Dispute, DisputeStatus, Refund, RefundStatus, merge,
+};
 use domain::billing::decision::{Decision, Outcome, Reason};
 use domain::billing::subscription::Merged;
-use domain::ids::DisputeId;
+use domain::escrow::notice::DisputeNews;
+use domain::ids::{DisputeId, RefundId};
 use domain::money::Money;
 
 use super::judge::{Judge, Judged};
@@ -171,24 +174,24 @@ impl<'m> Judge<'m> {
     }
 
     /// Tells a person of a dispute that is not settled well, and of a refund that did not arrive, once for each thing that is new. Of an
-    /// escrow's money only escrow tells: it knows whether a refund is made again by itself, which nobody may pay by hand beside that.
+    /// escrow's refund only escrow tells: it knows whether the refund is made again by itself, which nobody may pay by hand beside that. Of a
+    /// dispute about an escrow both tell the same, so that one alert comes of it, and comes as well where escrow was given up.
     pub(super) fn alert_charge(&mut self, statement: &Statement, fact: &ChargeFact, judged: &Judged<'m>) {
         let is_news = match judged.decision.outcome {
             Outcome::Applied | Outcome::Waiting | Outcome::Ignored | Outcome::Rejected => !judged.is_on_record(),
             Outcome::SemanticDuplicate | Outcome::Stale | Outcome::Parked => false,
         };
-        if !is_news || self.known.is_of_an_escrow(statement) {
+        if !is_news {
             return;
         }
-        let alert = match &fact.kind {
-            ChargeFactKind::Dispute(id, dispute) if !dispute.status.is_settled_well() => disputed(id, dispute),
-            ChargeFactKind::Refund(id, refund) if refund.status == RefundStatus::Failed => {
-                let amount = Money::new(refund.amount, refund.currency);
-                let summary = format!("A refund of {amount} did not arrive; the money is back in the balance.");
-                Alert::new(AlertKind::RefundFailed, id.as_str(), summary)
-            }
-            ChargeFactKind::Charge(_) | ChargeFactKind::Refund(..) | ChargeFactKind::Dispute(..) => return,
+        let escrow = self.known.escrow_of(statement);
+        let alert = match (&fact.kind, escrow) {
+            (ChargeFactKind::Dispute(id, dispute), Some(escrow)) => disputed_escrow(escrow, id, dispute),
+            (ChargeFactKind::Dispute(id, dispute), None) => disputed(id, dispute),
+            (ChargeFactKind::Refund(id, refund), None) => did_not_arrive(id, refund),
+            (ChargeFactKind::Refund(..), Some(_)) | (ChargeFactKind::Charge(_), _) => None,
         };
+        let Some(alert) = alert else { return };
         let Reading {
             event_id, traceparent, ..
         } = judged.reading;
@@ -201,10 +204,45 @@ impl<'m> Judge<'m> {
     }
 }
 
-fn disputed(id: &DisputeId, dispute: &Dispute) -> Alert {
+fn did_not_arrive(id: &RefundId, refund: &Refund) -> Option<Alert> {
+    let what = match refund.status {
+        RefundStatus::Failed => "did not arrive",
+        RefundStatus::Canceled => "was withdrawn before it was paid out",
+        RefundStatus::Pending | RefundStatus::RequiresAction | RefundStatus::Succeeded => return None,
+    };
+    let amount = Money::new(refund.amount, refund.currency);
+    let summary = format!("A refund of {amount} {what}; the money is back in the balance.");
+    Some(Alert::new(AlertKind::RefundFailed, id.as_str(), summary))
+}
+
+fn disputed(id: &DisputeId, dispute: &Dispute) -> Option<Alert> {
+    if dispute.status.is_settled_well() {
+        return None;
+    }
     let amount = Money::new(dispute.amount, dispute.currency);
     let summary = format!("A payment of {amount} is disputed: {}.", dispute.status);
     let alert = Alert::new(AlertKind::Dispute, id.as_str(), summary).with("status", dispute.status);
+    Some(with_due_date(alert, dispute))
+}
+
+/// In escrow's words, so that whoever is told by both is told once.
+fn disputed_escrow(escrow: &str, id: &DisputeId, dispute: &Dispute) -> Option<Alert> {
+    let news = match dispute.status {
+        DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => DisputeNews::Inquiry,
+        DisputeStatus::NeedsResponse
+        | DisputeStatus::UnderReview
+        | DisputeStatus::AppealNeedsResponse
+        | DisputeStatus::AppealUnderReview => DisputeNews::Opened,
+        DisputeStatus::Lost => DisputeNews::Lost,
+        DisputeStatus::WarningClosed
+        | DisputeStatus::ChargeRefunded
+        | DisputeStatus::Prevented
+        | DisputeStatus::Won => return None,
+    };
+    Some(with_due_date(news.alert(escrow, id), dispute))
+}
+
+fn with_due_date(alert: Alert, dispute: &Dispute) -> Alert {
     match dispute.due_by {
         Some(due) => alert.with("evidence_due_by", due.0),
         None => alert,

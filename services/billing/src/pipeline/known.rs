@@ -10,7 +10,7 @@ use db::billing::owners::{
     lock_names_in_txn, session_name,
 };
 use db::billing::subscriptions::{SubscriptionRow, load_acts_in_txn, load_subscriptions_in_txn};
-use db::escrow::owners::find_payments_of_escrows_in_txn;
+use db::escrow::owners::find_escrows_of_payments_in_txn;
 use domain::billing::charge::{ChargeFact, ChargeFactKind, Dispute, Refund};
 use domain::billing::client::Client;
 use domain::billing::contract::Contract;
@@ -48,8 +48,8 @@ pub(super) struct Known {
     pub(super) charges: BTreeMap<String, KnownCharge>,
     pub(super) refunds: BTreeMap<String, Refund>,
     pub(super) disputes: BTreeMap<String, Dispute>,
-    /// Payments and charges that are escrows', of those whose refunds and disputes the batch speaks of.
-    of_escrows: BTreeSet<String>,
+    /// The escrows of payments and charges, of those whose refunds and disputes the batch speaks of.
+    of_escrows: BTreeMap<String, String>,
 }
 
 impl Known {
@@ -94,11 +94,12 @@ impl Known {
         self.contract(self.charges.get(charge)?.client.as_deref()?)
     }
 
-    /// Whether what a statement about a charge says is about an escrow's money.
-    pub(super) fn is_of_an_escrow(&self, statement: &Statement) -> bool {
+    /// The escrow whose money a statement about a charge is about.
+    pub(super) fn escrow_of(&self, statement: &Statement) -> Option<&str> {
         let payment = statement.payment_intent.as_deref();
         let charge = charge_fact(&statement).map(|fact| fact.charge.as_str());
-        payment.into_iter().chain(charge).any(|id| self.of_escrows.contains(id))
+        let mut ids = payment.into_iter().chain(charge);
+        ids.find_map(|id| self.of_escrows.get(id)).map(String::as_str)
     }
 
     /// The contract of a client.
@@ -235,7 +236,7 @@ impl Known {
             charges.push(fact.charge.as_str());
         }
         if !charges.is_empty() {
-            self.of_escrows = find_payments_of_escrows_in_txn(txn, &payments, &charges).await?;
+            self.of_escrows = find_escrows_of_payments_in_txn(txn, &payments, &charges).await?;
         }
         if !refunds.is_empty() {
             self.refunds = load_refunds_in_txn(txn, &refunds).await?;

@@ -136,7 +136,8 @@ pub(crate) enum Says {
     OfSubscription(Fact),
     /// Who bought a subscription, and nothing that the state is derived from.
     WhoBought(Bought),
-    /// That something was bought once, which is none of billing's business; but who claims in it to be somebody else is accused.
+    /// That something was bought once, or a card was set up, which is none of billing's business; but who claims in it to be somebody else is
+    /// accused.
     BoughtOnce,
     /// A charge: recorded.
     OfCharge(ChargeFact),
