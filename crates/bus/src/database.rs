@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const PING: Duration = Duration::from_secs(3);
 /// SQLSTATE classes that no message can be the cause of: no access, no such database, no such table, column or right. They mean
 /// a wrong password, a missing migration or a missing grant, and pass when a person has acted.
-const EVERY_MESSAGE: [&str; 4] = ["26", "28", "3D", "42"];
+const EVERY_MESSAGE: [&str; 3] = ["28", "3D", "42"];
 
 impl BatchError {
     /// Whether the batch waits for the database or is taken apart. A message must not be parked for a schema that is not there

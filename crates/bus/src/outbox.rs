@@ -30,8 +30,11 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const SET_ASIDE: Duration = Duration::from_secs(300);
 /// How long one is that is not taken at present, the first time.
 const SET_ASIDE_FIRST: Duration = Duration::from_secs(5);
-/// The same of one that is not confirmed, at most: it may be that the broker confirms nothing at all, and is well again a moment later.
+/// The same of one that is not confirmed, at most, until it is stuck: it may be that the broker confirms nothing at all, and is well again
+/// a moment later.
 const UNCONFIRMED: Duration = Duration::from_secs(30);
+/// Seconds after which one is: a round waits for it each time.
+const STUCK_AFTER: i64 = 300;
 /// Seconds after which a person is told of a message that is not taken.
 const TOLD_AFTER: i64 = 60;
 
@@ -88,15 +91,13 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
                 if rows.is_empty() {
                     return Ok(round);
                 }
-                let old: BTreeSet<i64> = rows
-                    .iter()
-                    .filter(|row| row.age >= TOLD_AFTER)
-                    .map(|row| row.id)
-                    .collect();
+                let older_than = |age| rows.iter().filter(move |row| row.age >= age).map(|row| row.id);
+                let old: BTreeSet<i64> = older_than(TOLD_AFTER).collect();
+                let stuck: BTreeSet<i64> = older_than(STUCK_AFTER).collect();
                 let outcome = publish_all(spec, rows.into_iter().map(outgoing).collect()).await;
                 delete_outbox_in_txn(txn, &outcome.ids).await?;
                 round.published = count(outcome.ids.len());
-                let aside = Aside::of(&outcome.failed);
+                let aside = Aside::of(&outcome.failed, &stuck);
                 round.set_aside = aside.count();
                 postpone_outbox_in_txn(txn, &aside.for_good, SET_ASIDE).await?;
                 postpone_outbox_by_age_in_txn(txn, &aside.refused, SET_ASIDE_FIRST, SET_ASIDE).await?;
@@ -123,11 +124,11 @@ struct Aside {
 }
 
 impl Aside {
-    fn of(failed: &[(i64, PublishError)]) -> Self {
+    fn of(failed: &[(i64, PublishError)], stuck: &BTreeSet<i64>) -> Self {
         let mut aside = Self::default();
         for (id, error) in failed.iter().filter(|(_, error)| error.is_of_this_message()) {
             let place = match error {
-                PublishError::TimedOut => &mut aside.unconfirmed,
+                PublishError::TimedOut if !stuck.contains(id) => &mut aside.unconfirmed,
                 error if error.is_transient() => &mut aside.refused,
                 _ => &mut aside.for_good,
             };

@@ -1,4 +1,4 @@
-//! The outbox relay: publishes what transactions wrote, at least once, in the order of their rows.
+//! The outbox relay: publishes what transactions wrote, at least once, in the order of their rows but for those that were set aside.
 //!
 //! A round claims the oldest rows, publishes them with confirms and deletes those that were confirmed, in one database
 //! transaction under an advisory lock: of many relays one works at a time, the others find the lock taken and wait. A

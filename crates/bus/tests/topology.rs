@@ -37,7 +37,7 @@ async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner(
         topology::ESCROW_EVENTS,
         topology::ARCHIVE_EVENTS,
     );
-    let cases: [(&str, &[&str]); 26] = [
+    let cases: [(&str, &[&str]); 30] = [
         ("platform.customer.subscription.updated", &[billing]),
         ("platform.customer.subscription.trial_will_end", &[billing]),
         ("platform.invoice.paid", &[billing]),
@@ -45,6 +45,10 @@ async fn the_whole_topology_is_declared_twice_and_routes_each_type_to_its_owner(
         ("platform.checkout.session.async_payment_failed", &[billing]),
         ("platform.charge.refund.updated", &[billing, escrow]),
         ("platform.refund.failed", &[billing, escrow]),
+        ("platform.refund.updated", &[billing, escrow]),
+        ("platform.v1.refund.updated", &[billing, escrow]),
+        ("platform.v1.charge.refund.updated", &[billing, escrow]),
+        ("platform.payout.failed", &[escrow]),
         ("platform.refund.created", &[billing]),
         ("platform.charge.refunded", &[billing, escrow]),
         ("platform.charge.dispute.created", &[billing, escrow]),

@@ -182,7 +182,7 @@ pub async fn delete_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64]) -> Result<
 /// # Errors
 /// When the statement fails.
 pub async fn postpone_outbox_in_txn(txn: &Transaction<'_>, ids: &[i64], pause: Duration) -> Result<(), DbError> {
-    let sql = "UPDATE outbox SET retry_at = now() + make_interval(secs => $2) WHERE id = ANY ($1)";
+    let sql = "UPDATE outbox SET retry_at = clock_timestamp() + make_interval(secs => $2) WHERE id = ANY ($1)";
     update(txn, "postpone_outbox", sql, &[&ids, &pause.as_secs_f64()], ids).await
 }
 
@@ -197,7 +197,7 @@ pub async fn postpone_outbox_by_age_in_txn(
     at_least: Duration,
     at_most: Duration,
 ) -> Result<(), DbError> {
-    let sql = "UPDATE outbox SET retry_at = now() + greatest(make_interval(secs => $2), \
+    let sql = "UPDATE outbox SET retry_at = clock_timestamp() + greatest(make_interval(secs => $2), \
                    least(now() - created_at, make_interval(secs => $3))) WHERE id = ANY ($1)";
     let pauses = (at_least.as_secs_f64(), at_most.as_secs_f64());
     update(txn, "postpone_outbox_by_age", sql, &[&ids, &pauses.0, &pauses.1], ids).await
