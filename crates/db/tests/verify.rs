@@ -290,4 +290,18 @@ async fn commits_that_are_answered_before_they_are_on_disk_are_named() {
         "synchronous_commit is off",
     )
     .await;
+    // The role's own setting wins. It is that of this database alone: other tests use the role as well.
+    let of_role = |value: &str| {
+        format!(
+            "DO $$ BEGIN EXECUTE format('ALTER ROLE holdfast_service IN DATABASE %I SET synchronous_commit = {value}', current_database()); END $$"
+        )
+    };
+    check_red(&of_role("false"), name, "synchronous_commit is off").await;
+    let test = TestDb::create().await;
+    let both = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$; {}",
+        of_role("on")
+    );
+    test.superuser().await.batch_execute(&both).await.unwrap();
+    assert!(verify(&test).await.is_green());
 }

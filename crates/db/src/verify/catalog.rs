@@ -78,8 +78,7 @@ pub(super) struct Index {
 /// What a commit is worth.
 #[derive(Default)]
 pub(super) struct Durability {
-    /// Who sets `synchronous_commit` to a value that answers before the log is on disk: this session's setting, or that of a role or
-    /// database.
+    /// The service role's commits are answered before they are on disk.
     pub(super) answers_early: bool,
     /// Standbys that follow.
     pub(super) standbys: i64,
@@ -324,13 +323,18 @@ async fn read_unvalidated(txn: &Transaction<'_>) -> Result<Vec<String>, DbError>
 }
 
 async fn read_durability(txn: &Transaction<'_>) -> Result<Durability, DbError> {
-    let sql = "SELECT current_setting('synchronous_commit') = 'off' OR EXISTS (
-                   SELECT FROM pg_db_role_setting AS s LEFT JOIN pg_roles AS r ON r.oid = s.setrole
-                   LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
-                   WHERE 'synchronous_commit=off' = ANY (s.setconfig) AND (s.setrole = 0 OR r.rolname = $1)
-                       AND (s.setdatabase = 0 OR d.datname = current_database())),
-                   (SELECT count(*) FROM pg_stat_replication),
-                   current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') <> 'local'";
+    // The most specific setting wins, and is kept as it was spelled.
+    let sql = "WITH set AS (
+                   SELECT lower(split_part(entry, '=', 2)) AS value
+                   FROM pg_db_role_setting AS s CROSS JOIN LATERAL unnest(s.setconfig) AS entry
+                   LEFT JOIN pg_roles AS r ON r.oid = s.setrole LEFT JOIN pg_database AS d ON d.oid = s.setdatabase
+                   WHERE entry LIKE 'synchronous_commit=%' AND (s.setrole = 0 OR r.rolname = $1)
+                       AND (s.setdatabase = 0 OR d.datname = current_database())
+                   ORDER BY s.setrole <> 0 AND s.setdatabase <> 0 DESC, s.setrole <> 0 DESC LIMIT 1),
+               effective AS (SELECT coalesce((SELECT value FROM set), current_setting('synchronous_commit')) AS value)
+               SELECT value IN ('off', 'false', 'no', '0'), (SELECT count(*) FROM pg_stat_replication),
+                   current_setting('synchronous_standby_names') <> '' AND value <> 'local'
+               FROM effective";
     let row = txn.query_one(sql, &[&SERVICE]).await.during(OPERATION)?;
     Ok(Durability {
         answers_early: row.get(0),
