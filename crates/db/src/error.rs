@@ -123,15 +123,15 @@ fn lost(error: &tokio_postgres::Error) -> bool {
     false
 }
 
-/// Classes 08 (connection) and 53 (resources); the 57P0x of a server that stops or starts; a server that became read-only; tables,
-/// columns and grants that are missing, which no message can cause because statements are constant.
+/// Classes 08 (connection) and 53 (resources); the 57P0x of a server that stops or starts; a server that became read-only; a pooler that
+/// does not know our prepared statements; tables, columns and grants that are missing, which no message can cause because statements are constant.
 fn says_unavailable(code: &SqlState) -> bool {
     let text = code.code();
     text.starts_with("08")
         || text.starts_with("53")
         || matches!(
             text,
-            "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "42P01" | "42703" | "42501"
+            "57P01" | "57P02" | "57P03" | "57P05" | "25006" | "26000" | "42P01" | "42703" | "42501"
         )
 }
 
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_no_message_can_cause_is_the_databases_and_a_bad_row_is_not() {
         for code in [
-            "08006", "08P01", "53100", "53300", "57P01", "57P02", "57P03", "25006", "42P01", "42501",
+            "08006", "08P01", "53100", "53300", "57P01", "57P02", "57P03", "25006", "26000", "42P01", "42501",
         ] {
             assert!(says_unavailable(&SqlState::from_code(code)), "{code}");
         }

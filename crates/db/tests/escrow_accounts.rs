@@ -93,11 +93,11 @@ async fn news_that_come_while_older_ones_are_being_told_are_told_as_well() {
     }
     teller.commit().await.unwrap();
     assert_eq!(writer.await.unwrap(), 1);
-    assert_eq!(list_escrows_with_news(&conn, 10).await.unwrap(), ["esc_1"]);
+    assert_eq!(list_escrows_with_news(&conn, "", 10).await.unwrap(), ["esc_1"]);
     let teller = conn.transaction().await.unwrap();
     assert_eq!(take_news_in_txn(&teller, "esc_1").await.unwrap(), [ready()]);
     teller.commit().await.unwrap();
-    assert_eq!(list_escrows_with_news(&conn, 10).await.unwrap(), [""; 0]);
+    assert_eq!(list_escrows_with_news(&conn, "", 10).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,7 +110,7 @@ async fn a_teller_that_waited_for_a_writer_tells_what_was_written() {
     somebody_waits(&test).await;
     writer.commit().await.unwrap();
     assert_eq!(teller.await.unwrap(), [ready()]);
-    assert_eq!(list_escrows_with_news(&conn, 10).await.unwrap(), [""; 0]);
+    assert_eq!(list_escrows_with_news(&conn, "", 10).await.unwrap(), [""; 0]);
 }
 
 /// Whoever writes does not see that a recipient hears news again just then; whoever tells it waits for what is being written.

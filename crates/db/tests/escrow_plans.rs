@@ -144,7 +144,7 @@ async fn nothing_that_escrow_asks_for_reads_a_table_through() {
     })
     .await;
     book.look("list_escrows_with_news", async |txn| {
-        list_escrows_with_news(txn, 100).await.map(drop)
+        list_escrows_with_news(txn, "esc_old_1", 100).await.map(drop)
     })
     .await;
     book.look("upsert_account (whom it concerns)", async |txn| {

@@ -81,7 +81,7 @@ kinds! {
     LivemodeMismatch => "livemode_mismatch", Warning;
     /// Events come in an API version other than the newest known. Subject: the version.
     ApiVersionDrift => "api_version_drift", Info;
-    /// The broker does not confirm. Subject: the publishing service.
+    /// The broker does not confirm, or is not there to be consumed from. Subject: the service.
     BrokerUnavailable => "broker_unavailable", Critical;
     /// The database does not answer. Subject: the service.
     DatabaseUnavailable => "database_unavailable", Critical;

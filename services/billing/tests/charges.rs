@@ -147,13 +147,14 @@ fn of_an_escrows_refund_billing_tells_nobody_and_of_its_dispute_what_escrow_tell
                         .with_object(theirs.clone()),
                 )
                 .await;
-            world
-                .decide(
-                    &payer
-                        .dispute("created", T0, &dispute, "needs_response")
-                        .with_object(theirs),
-                )
-                .await;
+            for (kind, status) in [
+                ("created", "needs_response"),
+                ("funds_withdrawn", "needs_response"),
+                ("updated", "under_review"),
+            ] {
+                let event = payer.dispute(kind, T0, &dispute, status).with_object(theirs.clone());
+                world.decide(&event).await;
+            }
         }
         let nobodys = json!({"payment_intent": "pi_nobodys"});
         world

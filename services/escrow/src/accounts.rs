@@ -80,13 +80,24 @@ pub(crate) async fn check_accounts(runner: &Runner, split: &Split) -> Result<(),
         .await
         .map_err(UnknownAccount::Escrow)?;
     for (place, account) in accounts.iter().enumerate() {
-        if known.iter().any(|row| row.account == **account) {
-            continue;
-        }
-        let readiness = meet(runner, account, place).await?;
-        // An event that said so before the account was known here was nobody's: from now on they are kept, so that one more look is enough.
-        if matches!(readiness, Readiness::NotReady(_)) {
-            meet(runner, account, place).await?;
+        let known = known
+            .iter()
+            .find(|row| row.account == **account)
+            .map(|row| row.readiness);
+        let readiness = match known {
+            Some(readiness) => readiness,
+            None => meet(runner, account, place).await?,
+        };
+        // An event that said so before the account was known here was nobody's. From now on they are kept, so that one more look is enough,
+        // and where it fails the next escrow has another.
+        if matches!(readiness, Readiness::NotReady(_))
+            && let Err(error) = meet(runner, account, place).await
+        {
+            tracing::warn!(
+                account,
+                ?error,
+                "an account that cannot receive was not looked at again"
+            );
         }
     }
     Ok(())
@@ -163,23 +174,22 @@ impl Runner {
             .map_err(ReadAccountError::Escrow)
     }
 
-    /// Tells escrows what is new of their recipients' accounts, until all have heard that can. One that cannot keeps no other from it.
+    /// Tells escrows what is new of their recipients' accounts. One that cannot hear keeps no other from it, and is told again the next time.
     pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
+        let mut place = String::new();
         loop {
-            let escrows = list_escrows_with_news(&self.store.reader().await?, ROUND).await?;
-            let mut told = 0;
+            let escrows = list_escrows_with_news(&self.store.reader().await?, &place, ROUND).await?;
+            let Some(last) = escrows.last() else { return Ok(()) };
+            place.clone_from(last);
             for escrow in &escrows {
                 match self.tell_one(escrow).await {
-                    Ok(()) => told += 1,
-                    Err(error) if error.is_unavailable() => return Err(error),
+                    Ok(()) => {}
+                    Err(error) if error.is_everybodys() => return Err(error),
                     Err(error) => {
                         let error: &dyn std::error::Error = &error;
                         tracing::error!(error, escrow, "an escrow cannot hear of its accounts");
                     }
                 }
-            }
-            if told == 0 {
-                return Ok(());
             }
             self.pool.notify_one();
             self.relay.notify_one();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{BatchError, BatchHandler, Incoming, Verdict};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use db::escrow::accounts::upsert_account_in_txn;
+use db::escrow::actions::find_told_in_txn;
 use db::escrow::held::HeldEscrow;
 use db::escrow::inbox::{EventOutcome, mark_event_in_txn, set_event_outcome_in_txn};
 use db::escrow::operations::find_operation_in_txn;
@@ -32,6 +33,9 @@ use crate::steps::{Ask, Commit};
 const MAX_RACES: u32 = 5;
 /// How long the object of a thin event may take to be read.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// A refund that came back is told of once within this time.
+const LATEST_END_OF_A_REFUND: TimeDelta = TimeDelta::days(180);
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -318,8 +322,13 @@ impl Decider {
             }
             // Made by others, or taken for done.
             Some(Status::Succeeded { .. }) | None => {
-                let alert = notices::refund_came_back(&escrow, refund);
-                tell_in_txn(txn, Some(&escrow), vec![alert], self.runner.clock.now()).await?;
+                let (alert, now) = (notices::refund_came_back(&escrow, refund), self.runner.clock.now());
+                // Several events tell of it, and each later change of the refund does.
+                let told = find_told_in_txn(txn, &escrow, &alert.key(), now - LATEST_END_OF_A_REFUND).await?;
+                if told.is_some() {
+                    return Ok(KNOWN);
+                }
+                tell_in_txn(txn, Some(&escrow), vec![alert], now).await?;
                 Ok(outcome("applied", "applied"))
             }
         }

@@ -52,12 +52,13 @@ impl TransactError for EscrowError {
 }
 
 impl EscrowError {
-    /// Whether another one wrote the same thing at the same moment, so that the same change may be tried once more.
-    /// Whether the database cannot be used at all, by anybody.
-    pub(crate) fn is_unavailable(&self) -> bool {
-        self.db_error().is_some_and(DbError::is_unavailable)
+    /// Whether it is the database's matter, and no fault of what was to be changed: others would meet it as well.
+    pub(crate) fn is_everybodys(&self) -> bool {
+        let is_everybodys = |error: &DbError| error.is_unavailable() || error.met_a_lock() || error.ran_out_of_time();
+        self.db_error().is_some_and(is_everybodys)
     }
 
+    /// Whether another one wrote the same thing at the same moment, so that the same change may be tried once more.
     pub(crate) fn is_race(&self) -> bool {
         match self {
             Self::Raced(_) => true,

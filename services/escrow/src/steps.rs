@@ -97,7 +97,7 @@ names! {
         Charge => "charge",
         /// The secret of whoever pays.
         Secret => "secret",
-        /// Whether a recipient's account exists, before an escrow is created for it.
+        /// Whether a recipient's account exists and can receive, before an escrow is created for it.
         Recipient => "recipient",
         /// How an account is now, after a refusal said that it cannot receive, or because a person asks.
         Account => "account",

@@ -70,7 +70,7 @@ async fn round(decider: &Decider, place: &mut Option<Place>, stop: &Cancellation
             *place = Some((event.received_at, event.event_id.clone()));
             match try_again(decider, &event).await {
                 Ok(is_answered) => away = if is_answered { 0 } else { away + 1 },
-                Err(error) if error.is_unavailable() => return Err(error),
+                Err(error) if error.is_everybodys() => return Err(error),
                 // Whatever is wrong with this one: those behind it have their turn.
                 Err(error) => {
                     let event_id = &event.event_id;

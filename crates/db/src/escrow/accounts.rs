@@ -59,16 +59,19 @@ pub async fn upsert_account_in_txn(txn: &Transaction<'_>, row: &AccountRow) -> R
     execute(txn, "mark_account_news", news, &[&row.account]).await
 }
 
-/// Escrows whose recipients have not heard the newest of their accounts.
+/// Escrows behind `after` whose recipients have not heard the newest of their accounts, in the order of their ids.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn list_escrows_with_news(conn: &impl GenericClient, limit: i64) -> Result<Vec<String>, DbError> {
+pub async fn list_escrows_with_news(
+    conn: &impl GenericClient,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>, DbError> {
     const OPERATION: &str = "list_escrows_with_news";
-    let sql =
-        "SELECT DISTINCT escrow_id FROM (SELECT escrow_id FROM escrow_recipients WHERE account_news LIMIT $1) AS n";
+    let sql = "SELECT DISTINCT escrow_id FROM escrow_recipients WHERE account_news AND escrow_id > $1 ORDER BY escrow_id LIMIT $2";
     let statement = conn.prepare_cached(sql).await.during(OPERATION)?;
-    let rows = conn.query(&statement, &[&limit]).await.during(OPERATION)?;
+    let rows = conn.query(&statement, &[&after, &limit]).await.during(OPERATION)?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

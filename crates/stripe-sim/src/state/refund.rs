@@ -237,8 +237,9 @@ impl World {
     /// The bank sends a refund back: the money is the platform's again.
     pub(crate) fn fail_refund(&mut self, id: &str, reason: &str) -> ApiResult<Refund> {
         let before = self.find_refund(id, "refund")?.clone();
-        if before.status == RefundStatus::Failed {
-            return Err(ApiError::state("", "This refund has already failed."));
+        if matches!(before.status, RefundStatus::Failed | RefundStatus::Canceled) {
+            let message = format!("This refund is {} already.", before.status.as_str());
+            return Err(ApiError::state("", message));
         }
         let paid = before.balance_transaction.is_some();
         let returned = paid.then(|| {

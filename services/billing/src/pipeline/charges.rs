@@ -186,10 +186,14 @@ impl<'m> Judge<'m> {
         }
         let escrow = self.known.escrow_of(statement);
         let alert = match (&fact.kind, escrow) {
-            (ChargeFactKind::Dispute(id, dispute), Some(escrow)) => disputed_escrow(escrow, id, dispute),
+            (ChargeFactKind::Dispute(id, dispute), Some(escrow)) if is_of_its_life(&judged.reading.kind) => {
+                disputed_escrow(escrow, id, dispute)
+            }
             (ChargeFactKind::Dispute(id, dispute), None) => disputed(id, dispute),
             (ChargeFactKind::Refund(id, refund), None) => did_not_arrive(id, refund),
-            (ChargeFactKind::Refund(..), Some(_)) | (ChargeFactKind::Charge(_), _) => None,
+            (ChargeFactKind::Dispute(..) | ChargeFactKind::Refund(..), Some(_)) | (ChargeFactKind::Charge(_), _) => {
+                None
+            }
         };
         let Some(alert) = alert else { return };
         let Reading {
@@ -225,16 +229,25 @@ fn disputed(id: &DisputeId, dispute: &Dispute) -> Option<Alert> {
     Some(with_due_date(alert, dispute))
 }
 
-/// In escrow's words, so that whoever is told by both is told once.
+/// Whether an event tells how a dispute stands. That its money was taken or came back says nothing new of that.
+fn is_of_its_life(kind: &str) -> bool {
+    let kind = kind.strip_prefix("v1.").unwrap_or(kind);
+    matches!(
+        kind,
+        "charge.dispute.created" | "charge.dispute.updated" | "charge.dispute.closed"
+    )
+}
+
+/// In escrow's words, so that whoever is told by both is told once; of what a person is to do, and not of what is done about it.
 fn disputed_escrow(escrow: &str, id: &DisputeId, dispute: &Dispute) -> Option<Alert> {
     let news = match dispute.status {
-        DisputeStatus::WarningNeedsResponse | DisputeStatus::WarningUnderReview => DisputeNews::Inquiry,
-        DisputeStatus::NeedsResponse
-        | DisputeStatus::UnderReview
-        | DisputeStatus::AppealNeedsResponse
-        | DisputeStatus::AppealUnderReview => DisputeNews::Opened,
+        DisputeStatus::WarningNeedsResponse => DisputeNews::Inquiry,
+        DisputeStatus::NeedsResponse | DisputeStatus::AppealNeedsResponse => DisputeNews::Opened,
         DisputeStatus::Lost => DisputeNews::Lost,
-        DisputeStatus::WarningClosed
+        DisputeStatus::WarningUnderReview
+        | DisputeStatus::UnderReview
+        | DisputeStatus::AppealUnderReview
+        | DisputeStatus::WarningClosed
         | DisputeStatus::ChargeRefunded
         | DisputeStatus::Prevented
         | DisputeStatus::Won => return None,
