@@ -174,16 +174,26 @@ impl Runner {
             .map_err(ReadAccountError::Escrow)
     }
 
-    /// Tells escrows what is new of their recipients' accounts. One that cannot hear keeps no other from it, and is told again the next time.
+    /// Tells escrows what is new of their recipients' accounts, until all have heard that can: hearing one thing can make an escrow ask what else
+    /// it has missed. One that cannot hear keeps no other from it, and is told again the next time.
     pub(crate) async fn tell_news(&self) -> Result<(), EscrowError> {
-        let mut place = String::new();
+        while self.tell_all_once().await? > 0 {
+            self.pool.notify_one();
+            self.relay.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Goes through those that have not heard, and answers how many have now.
+    async fn tell_all_once(&self) -> Result<u64, EscrowError> {
+        let (mut place, mut told) = (String::new(), 0);
         loop {
             let escrows = list_escrows_with_news(&self.store.reader().await?, &place, ROUND).await?;
-            let Some(last) = escrows.last() else { return Ok(()) };
+            let Some(last) = escrows.last() else { return Ok(told) };
             place.clone_from(last);
             for escrow in &escrows {
                 match self.tell_one(escrow).await {
-                    Ok(()) => {}
+                    Ok(()) => told += 1,
                     Err(error) if error.is_everybodys() => return Err(error),
                     Err(error) => {
                         let error: &dyn std::error::Error = &error;
@@ -191,8 +201,6 @@ impl Runner {
                     }
                 }
             }
-            self.pool.notify_one();
-            self.relay.notify_one();
         }
     }
 

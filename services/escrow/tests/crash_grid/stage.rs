@@ -199,6 +199,13 @@ impl Stage {
         }
     }
 
+    /// Until nobody makes a call or has done anything for a while, before any time goes by.
+    pub async fn until_still(&mut self) {
+        while self.instances.iter().any(Instance::is_calling) || !self.watch.is_quiet_for(STILL) {
+            self.revive().await;
+        }
+    }
+
     /// As [`Self::until_count`], before any time goes by.
     pub async fn soon_count(&mut self, sql: &str, of: &str, wanted: i64) {
         while self.world.sql.query_one(sql, &[&of]).await.unwrap().get::<_, i64>(0) != wanted {

@@ -86,6 +86,8 @@ pub fn scenarios() -> [Scenario; 5] {
                     stage.command(&subject.escrows[0], "release", &json!({})).await;
                     let begun = "SELECT count(*) FROM stripe_operations WHERE escrow_id = $1 AND status IN ('in_flight', 'unknown')";
                     stage.soon_count(begun, &subject.escrows[0], 1).await;
+                    // It is picked up a moment before it is made, and would get through once nothing is lost any more.
+                    stage.until_still().await;
                     let account = &subject.accounts[0];
                     let mut lost = account_updated(stage, account).await;
                     lost["data"]["object"]["capabilities"]["transfers"] = json!("inactive");
