@@ -102,11 +102,10 @@ async fn publish_round(database: &Database, spec: &RelaySpec) -> Result<Round, D
                 postpone_outbox_in_txn(txn, &aside.for_good, SET_ASIDE).await?;
                 postpone_outbox_by_age_in_txn(txn, &aside.refused, SET_ASIDE_FIRST, SET_ASIDE).await?;
                 postpone_outbox_by_age_in_txn(txn, &aside.unconfirmed, SET_ASIDE_FIRST, UNCONFIRMED).await?;
-                let not_taken = outcome
-                    .failed
-                    .iter()
-                    .filter(|(_, error)| error.is_of_this_message() && error.is_transient());
-                if let Some((_, error)) = not_taken.into_iter().find(|(id, _)| old.contains(id)) {
+                let waits = |(id, error): &&(i64, PublishError)| {
+                    error.is_of_this_message() && error.is_transient() && old.contains(id)
+                };
+                if let Some((_, error)) = outcome.failed.iter().find(waits) {
                     spec.raise("a queue does not take", error);
                 }
                 Ok(round)

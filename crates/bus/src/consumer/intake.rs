@@ -70,9 +70,6 @@ impl InVain {
                 Alert::new(AlertKind::HandlerFailure, format!("{queue}/not_consumed"), summary)
             }
         };
-        let error: &dyn std::error::Error = error;
-        let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-        spec.alerts
-            .raise(alert.with("error", causes.collect::<Vec<_>>().join(": ")));
+        spec.alerts.raise(alert.with("error", db::error::chain(error)));
     }
 }
