@@ -241,18 +241,7 @@ impl World {
             let message = format!("This refund is {} already.", before.status.as_str());
             return Err(ApiError::state("", message));
         }
-        let paid = before.balance_transaction.is_some();
-        let returned = paid.then(|| {
-            self.post(Posting {
-                owner: None,
-                amount: before.amount,
-                fee: 0,
-                currency: &before.currency,
-                kind: "refund_failure",
-                source: &before.id,
-                available_on: 0,
-            })
-        });
+        let returned = self.return_money(&before);
         let refund = self.change_refund(before, |one| {
             one.status = RefundStatus::Failed;
             one.failure_reason = Some(reason.to_owned());
@@ -274,6 +263,22 @@ impl World {
         Ok(refund)
     }
 
+    /// The money of a refund is the platform's again, if it was taken.
+    fn return_money(&mut self, refund: &Refund) -> Option<String> {
+        let was_taken = refund.balance_transaction.is_some();
+        was_taken.then(|| {
+            self.post(Posting {
+                owner: None,
+                amount: refund.amount,
+                fee: 0,
+                currency: &refund.currency,
+                kind: "refund_failure",
+                source: &refund.id,
+                available_on: 0,
+            })
+        })
+    }
+
     /// A pending refund is withdrawn before it is paid out: the money is the platform's again. Only the newer event tells of it.
     pub(crate) fn cancel_refund(&mut self, id: &str) -> ApiResult<Refund> {
         let before = self.find_refund(id, "refund")?.clone();
@@ -281,17 +286,7 @@ impl World {
             let message = format!("A refund that is {} cannot be canceled.", before.status.as_str());
             return Err(ApiError::state("", message));
         }
-        let returned = before.balance_transaction.is_some().then(|| {
-            self.post(Posting {
-                owner: None,
-                amount: before.amount,
-                fee: 0,
-                currency: &before.currency,
-                kind: "refund_failure",
-                source: &before.id,
-                available_on: 0,
-            })
-        });
+        let returned = self.return_money(&before);
         let refund = Refund {
             status: RefundStatus::Canceled,
             failure_balance_transaction: returned,
